@@ -1,0 +1,39 @@
+"""The keys and values of the tokens seen so far."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class LayerCache(NamedTuple):
+    """Keys and values of one layer; slot s of a row holds its token s.
+
+    Keys are kept transposed: with slots as their last axis, one decoding step took
+    two thirds of the time on CPU.
+    """
+
+    keys: Float[Array, "batch kv_heads head_dim slots"]
+    values: Float[Array, "batch kv_heads slots head_dim"]
+
+
+class KVCache(NamedTuple):
+    """The tokens so far; slots from a row's length on hold nothing to rely on."""
+
+    layers: tuple[LayerCache, ...]
+    lengths: Int[Array, " batch"]
+
+
+def widen(filled: LayerCache, *, slots: int) -> LayerCache:
+    """Adds empty slots at the end until there are `slots`."""
+    room = slots - filled.values.shape[2]
+    return LayerCache(
+        keys=jnp.pad(filled.keys, ((0, 0), (0, 0), (0, 0), (0, room))),
+        values=jnp.pad(filled.values, ((0, 0), (0, 0), (0, room), (0, 0))),
+    )
+
+
+def pick(cache: KVCache, rows: Int[Array, " picked"]) -> KVCache:
+    """Returns the given rows; `[0, 0, 1, 1]` makes room for two samples of each."""
+    return jax.tree.map(lambda x: x[rows], cache)

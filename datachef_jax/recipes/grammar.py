@@ -1,0 +1,37 @@
+"""Random recipes: what demonstrations are sampled from.
+
+Some are careful and some are not: a policy that starts from them has something to
+gain by learning which choices pay.
+"""
+
+import numpy as np
+
+from datachef_jax.recipes import compose
+from datachef_jax.types import Recipe
+from datachef_jax.types import Task
+
+
+def sample(task: Task, rng: np.random.Generator, *, care: float) -> Recipe:
+    """Draws a recipe.
+
+    Args:
+      task: Its sources and how an expert or a careless author would handle them.
+      rng: Randomness.
+      care: In [0, 1]. How likely each source is handled as by an expert, and how far
+        good sources are preferred; 0 chooses blindly and mends nothing.
+
+    Returns:
+      A recipe on one to five of the sources in random order.
+    """
+    worth = np.array([source.expert.worth for source in task.sources])
+    weights = 0.05 + (1.0 - care) + care * worth
+    count = min(int(rng.integers(1, 6)), len(task.sources))
+    chosen = rng.choice(
+        len(task.sources), size=count, replace=False, p=weights / weights.sum()
+    )
+    uses = []
+    for index in chosen:
+        source = task.sources[index]
+        careful = rng.random() < care
+        uses.append((source, source.expert if careful else source.plain))
+    return compose.compose(uses, deduplicate=bool(rng.random() < 0.3 + 0.4 * care))

@@ -1,0 +1,97 @@
+"""Answers the LLM calls of recipes, many callers' requests in one batch."""
+
+from collections.abc import Sequence
+import hashlib
+
+from flax import nnx
+import numpy as np
+
+from datachef_jax.sampling.engine import Engine
+from datachef_jax.text.tokenizer import ChatTokenizer
+
+Chat = Sequence[dict[str, str]]
+"""Messages, `{"role": ..., "content": ...}`."""
+
+
+class Generator:
+    """A model that answers chats; equal chats get equal answers, whoever asks when.
+
+    Attributes:
+      too_long: Requests so far that did not fit the engine and got no answer.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        params: nnx.State,
+        tokenizer: ChatTokenizer,
+        *,
+        max_prompt_tokens: int,
+        max_new_tokens: int,
+        temperature: float,
+    ):
+        """Puts the generator together.
+
+        Args:
+          engine: Runs the model.
+          params: Its weights.
+          tokenizer: Its tokenizer.
+          max_prompt_tokens: Longest chat, at most the engine's largest bucket.
+          max_new_tokens: Longest answer.
+          temperature: Of sampling; 0 takes the likeliest token.
+        """
+        self._engine = engine
+        self._params = params
+        self._tokenizer = tokenizer
+        self._max_prompt_tokens = max_prompt_tokens
+        self._max_new_tokens = max_new_tokens
+        self._temperature = temperature
+        self._answers: dict[bytes, str] = {}
+        self.too_long = 0
+
+    def answer(self, batch: Sequence[Chat]) -> list[str]:
+        """Returns one answer for each chat.
+
+        An answer follows from its chat alone: the noise of sampling is seeded by the
+        chat's tokens, and an answer once given is remembered. A chat of more than
+        `max_prompt_tokens` is answered with "", as recipes must expect of any call,
+        and is counted in `too_long`.
+
+        Args:
+          batch: What is asked, in any order.
+        """
+        prompts = [self._prompt(chat) for chat in batch]
+        fitting = [p for p in prompts if len(p) <= self._max_prompt_tokens]
+        self.too_long += len(prompts) - len(fitting)
+        asked = {_digest(prompt): prompt for prompt in fitting}
+        self._generate({d: p for d, p in asked.items() if d not in self._answers})
+        return [self._answers.get(_digest(prompt), "") for prompt in prompts]
+
+    def _generate(self, prompts: dict[bytes, list[int]]) -> None:
+        """Answers prompts, given by digest."""
+        completions = self._engine.generate(
+            self._params,
+            list(prompts.values()),
+            group_size=1,
+            seeds=np.array([_seed(digest) for digest in prompts], np.uint32),
+            temperature=self._temperature,
+            max_new_tokens=self._max_new_tokens,
+        )
+        for digest, completion in zip(prompts, completions, strict=True):
+            self._answers[digest] = self._tokenizer.decode(completion.tokens)
+
+    def _prompt(self, chat: Chat) -> list[int]:
+        # Half a surrogate pair, which JSON can hold, is no text that tokenizers take.
+        clean = [
+            {key: text.encode("utf-8", "replace").decode() for key, text in turn.items()}
+            for turn in chat
+        ]
+        return self._tokenizer.chat(clean, generation_prompt=True)
+
+
+def _digest(prompt: list[int]) -> bytes:
+    return hashlib.sha256(np.array(prompt, np.int32).tobytes()).digest()
+
+
+def _seed(digest: bytes) -> int:
+    return int.from_bytes(digest[:4], "little")

@@ -1,0 +1,64 @@
+"""From sampled completions to the arrays of an update."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+import numpy as np
+
+from datachef_jax import types
+
+
+def assemble(
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[types.Completion],
+    advantages: Float[np.ndarray, "prompts group"],
+    valid: Bool[np.ndarray, "prompts group"],
+    *,
+    time: int,
+    pad_id: int,
+) -> types.RolloutBatch:
+    """Lays prompts and completions out in rows of one fixed length.
+
+    Args:
+      prompts: Ids of each prompt.
+      completions: Of all prompts, prompt-major.
+      advantages: One per completion; 0 where not valid.
+      valid: False for completions without a reward. Their rows get an empty
+        completion mask: neither the loss, the KL nor any metric sees them.
+      time: Length of the rows: longest prompt and longest completion together.
+      pad_id: Fills the rows.
+
+    Returns:
+      The batch.
+
+    Raises:
+      ValueError: If a row is longer than `time`, or completions are missing.
+    """
+    shape = (advantages.size, time)
+    group = advantages.shape[1]
+    if (len(prompts), len(completions)) != (advantages.shape[0], advantages.size):
+        raise ValueError(
+            f"{len(prompts)} prompts and {len(completions)} completions do not make "
+            f"{advantages.shape[0]} groups of {group}"
+        )
+    tokens = np.full(shape, pad_id, np.int32)
+    lengths = np.zeros(shape[0], np.int32)
+    mask = np.zeros(shape, bool)
+    logprobs = np.zeros(shape, np.float32)
+    for row, completion in enumerate(completions):
+        prompt = prompts[row // group]
+        start, end = len(prompt), len(prompt) + len(completion.tokens)
+        if end > time:
+            raise ValueError(
+                f"completion {row}: {start} prompt tokens and {end - start} sampled "
+                f"ones do not fit a row of {time}"
+            )
+        tokens[row, :start] = prompt
+        tokens[row, start:end] = completion.tokens
+        lengths[row] = end
+        if valid.reshape(-1)[row]:
+            mask[row, start:end] = True
+            logprobs[row, start:end] = completion.logprobs
+    rows = types.RolloutBatch(tokens, lengths, mask, logprobs, advantages.reshape(-1))
+    return types.RolloutBatch(*(jnp.asarray(x) for x in rows))

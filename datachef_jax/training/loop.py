@@ -1,0 +1,106 @@
+"""The training loop: steps, what they leave on disk, and how a killed run goes on."""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import pathlib
+
+import grain
+import tqdm
+
+from datachef_jax import types
+from datachef_jax.training import checkpoint
+from datachef_jax.training import metrics
+from datachef_jax.training import rollouts
+from datachef_jax.training.state import TrainState
+from datachef_jax.training.step import StepRecord
+
+Step = Callable[[TrainState, Sequence[types.Task]], tuple[TrainState, StepRecord]]
+"""`step.train_step` with all but its first two arguments bound."""
+
+
+def run(
+    state: TrainState,
+    *,
+    tasks: grain.DatasetIterator,
+    step: Step,
+    steps: int,
+    workdir: str | os.PathLike,
+    every_steps: int,
+    keep: int,
+) -> TrainState:
+    """Trains up to `steps` steps, from the latest checkpoint in `workdir` if any.
+
+    A run that is killed at any moment and started again leaves the same metrics,
+    rollouts and weights as one that was not: whatever lies behind the checkpoint is
+    dropped and done again, with randomness that depends on the step alone.
+
+    Args:
+      state: Before the first step. Given up, also if a checkpoint replaces it.
+      tasks: Yields the tasks of each step, a sequence; Grain keeps its position.
+      step: Does one step.
+      steps: In all.
+      workdir: Gets `metrics.jsonl`, `timing.jsonl`, `events.jsonl` (what went wrong
+        and was survived), `tensorboard/`, `checkpoints/step_*` and
+        `rollouts/step_*.jsonl`.
+      every_steps: Steps between checkpoints; there is always one after the last.
+      keep: Checkpoints to keep.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      FloatingPointError: If an update is not finite; names the step and the metric.
+        The checkpoints stay as they are.
+      ValueError: If there are checkpoints but none is intact.
+    """
+    workdir = pathlib.Path(workdir)
+    (workdir / "rollouts").mkdir(parents=True, exist_ok=True)
+    state = _resume(state, tasks, workdir)
+    with (
+        contextlib.closing(metrics.Writer(workdir, step=state.step)) as writer,
+        tqdm.tqdm(total=steps, initial=state.step, desc="train", unit="step") as bar,
+    ):
+        while state.step < steps:
+            number = state.step
+            try:
+                state, record = step(state, next(tasks))
+            except FloatingPointError as error:
+                raise FloatingPointError(f"step {number}: {error}") from error
+            rollouts.write(_rollouts(workdir, number), record.rollouts)
+            writer.write(number, record.metrics, record.seconds)
+            if state.step % every_steps == 0 or state.step == steps:
+                checkpoint.save(workdir / "checkpoints", state, tasks, keep=keep)
+            bar.set_postfix(
+                executable=f"{record.metrics['recipe/executable']:.0%}",
+                reward=f"{record.metrics.get('reward/mean', math.nan):.3f}",
+            )
+            bar.update()
+    return state
+
+
+def _resume(
+    state: TrainState, tasks: grain.DatasetIterator, workdir: pathlib.Path
+) -> TrainState:
+    """Returns the state to go on from and drops rollouts that lie behind it."""
+    restored = checkpoint.restore_latest(workdir / "checkpoints", state, tasks)
+    for bad in restored.skipped:
+        tqdm.tqdm.write(f"checkpoint {bad.name} is damaged: {bad.reason}")
+        with (workdir / "events.jsonl").open("a", encoding="utf-8") as file:
+            event = {"event": "damaged checkpoint"} | dataclasses.asdict(bad)
+            file.write(json.dumps(event, sort_keys=True) + "\n")
+    state = restored.state or state
+    if state.step:
+        tqdm.tqdm.write(f"going on after {state.step} steps")
+    kept = {_rollouts(workdir, number) for number in range(state.step)}
+    for path in (workdir / "rollouts").iterdir():
+        if path not in kept:
+            path.unlink()
+    return state
+
+
+def _rollouts(workdir: pathlib.Path, number: int) -> pathlib.Path:
+    return workdir / "rollouts" / f"step_{number:04d}.jsonl"

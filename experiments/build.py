@@ -1,0 +1,471 @@
+"""From the sections of a config to the objects of an experiment.
+
+Config stops here: nothing below has heard of ConfigDict. What a user can get wrong is
+found here, before any work starts, and raised as `checks.UserError`.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import Any, Protocol
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections as mlc
+
+from datachef_jax import types
+from datachef_jax.finetune import optimizer as finetune_optimizers
+from datachef_jax.models.qwen3 import config as qwen3_config
+from datachef_jax.models.qwen3 import weights
+from datachef_jax.recipes import compose
+from datachef_jax.recipes import handwritten
+from datachef_jax.recipes.execute import Executor
+from datachef_jax.rl import advantages
+from datachef_jax.rl import logprobs
+from datachef_jax.rl import losses
+from datachef_jax.rl import rewards
+from datachef_jax.rl import update
+from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.generator import Generator
+from datachef_jax.text import prompts
+from datachef_jax.text.tokenizer import ChatTokenizer
+from datachef_jax.training import loop
+from datachef_jax.training import optimizer as rl_optimizers
+from datachef_jax.training import state as training_state
+from datachef_jax.training import step as training_step
+from datachef_jax.verifier import gates
+from datachef_jax.verifier import rubric
+from datachef_jax.verifier.judge import Judge
+from datachef_jax.verifier.verify import Verifier
+from datachef_jax.verifier.verify import VerifierSettings
+from experiments import checkpoints
+from experiments import checks
+from experiments import environment
+from experiments import evaluation
+from experiments import finetuning
+from experiments import pools
+from experiments import table1
+from sandbox import pool as sandbox_pool
+
+
+class Experiment(Protocol):
+    """What `run.py` runs."""
+
+    def run(self, record: environment.Environment) -> None:
+        """Does what is not done yet and leaves `summary.json` when all is."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model, split into what is compiled and what is computed with."""
+
+    graphdef: nnx.GraphDef
+    params: nnx.State
+
+
+def experiment(
+    config: mlc.ConfigDict, workdir: pathlib.Path, *, root: pathlib.Path
+) -> Experiment:
+    """Builds the experiment that `config.experiment` names.
+
+    Args:
+      config: All of its settings.
+      workdir: Where its files go.
+      root: What relative paths in the config are relative to.
+
+    Raises:
+      UserError: If a setting, or a file that it names, cannot be used.
+    """
+    checks.require(
+        config.experiment in PROGRAMMES,
+        "config.experiment",
+        config.experiment,
+        f"must be one of {sorted(PROGRAMMES)}",
+    )
+    return PROGRAMMES[config.experiment](config, workdir, root)
+
+
+def _table1(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> table1.Table1:
+    """Builds the experiment behind `configs/quickstart.py`."""
+    checks.numbers(config)
+    tokenizer = _tokenizer(config.tokenizer, root)
+    models = functools.cache(
+        lambda section: _model(config, section, tokenizer, root)
+    )
+    style = prompts.PromptStyle(**config.prompt)
+    tasks = _tasks(config, workdir)
+    held_out = _held_out(tasks, config.evaluation.tasks)
+    _check_prompts(config, tasks, tokenizer, style)
+
+    policy_engine = _policy_engine(config, models("policy"), tokenizer)
+    sandbox = _sandbox(config, models("generator"), tokenizer)
+    verifier = _verifier(config, models("judge"), tokenizer)
+    executor = _executor(sandbox, workdir, row_cap=config.sandbox.row_cap)
+    stages = _stages(
+        config, policy_engine, tokenizer, style, executor, verifier, models("policy")
+    )
+    return table1.Table1(
+        workdir=workdir,
+        tasks=held_out,
+        seeds=[config.seed + i for i in range(config.evaluation.seeds)],
+        train=_train(config, models("policy"), tasks, tokenizer, stages),
+        policies={
+            "untrained": evaluation.Policy(
+                engine=_policy_engine(config, models("base"), tokenizer),
+                params=models("base").params,
+            ),
+            "cold_start": evaluation.Policy(
+                engine=policy_engine, params=models("policy").params
+            ),
+        },
+        evaluator=evaluation.Evaluator(
+            prompt=stages.prompt,
+            decode=stages.decode,
+            executor=executor,
+            verifier=verifier,
+            recipes=config.evaluation.recipes,
+            temperature=config.sampling.temperature,
+            max_new_tokens=config.sampling.max_new_tokens,
+        ),
+        by_hand={task.name: _by_hand(task) for task in held_out},
+        executor=_executor(sandbox, workdir, row_cap=0),
+        finetuner=_finetuner(config, models("base"), tokenizer, workdir),
+        oracle=config.evaluation.oracle,
+        sandbox=sandbox,
+    )
+
+
+def _tokenizer(folder: str, root: pathlib.Path) -> ChatTokenizer:
+    with checks.blame("config.tokenizer", folder):
+        return ChatTokenizer.load(checkpoints.find(folder, root))
+
+
+def _model(
+    config: mlc.ConfigDict, section: str, tokenizer: ChatTokenizer, root: pathlib.Path
+) -> Model:
+    """Loads the checkpoint of a section; only the policy is trained with remat.
+
+    The checkpoint "random" is a model of `config.architecture` with fresh weights.
+    """
+    checkpoint, policy = config[section].checkpoint, config.policy
+    numbers = dict(
+        dtype=policy.dtype,
+        param_dtype=policy.param_dtype,
+        remat=section == "policy" and policy.remat,
+    )
+    with checks.blame(f"config.{section}.checkpoint", checkpoint):
+        if checkpoint == "random":
+            sizes = qwen3_config.Qwen3Config(
+                vocab_size=tokenizer.vocab_size, **config.architecture
+            )
+            model = weights.random(sizes, seed=config.seed, **numbers)
+        else:
+            model = weights.load(checkpoints.find(checkpoint, root), **numbers)
+        if model.config.vocab_size < tokenizer.vocab_size:
+            raise ValueError(
+                f"its vocabulary of {model.config.vocab_size} is smaller than the "
+                f"tokenizer's {tokenizer.vocab_size}"
+            )
+    return Model(*nnx.split(model, nnx.Param))
+
+
+def _tasks(config: mlc.ConfigDict, workdir: pathlib.Path) -> list[types.Task]:
+    settings = config.pool.to_dict()
+    kind = settings.pop("kind")
+    for name in ("smallest", "largest"):  # of the training tasks' subsets of sources
+        settings.pop(name)
+    with checks.blame("config.pool", config.pool.to_dict()):
+        return pools.load(kind, workdir / "pool", settings)
+
+
+def _held_out(
+    tasks: Sequence[types.Task], names: Sequence[str]
+) -> list[types.Task]:
+    """Returns the tasks to evaluate on, in the order of the config."""
+    found = {task.name: task for task in tasks if task.held_out}
+    for name in names:
+        checks.require(
+            name in found,
+            "config.evaluation.tasks",
+            name,
+            f"is no held-out task; these are {sorted(found)}",
+        )
+    return [found[name] for name in names]
+
+
+def _check_prompts(
+    config: mlc.ConfigDict,
+    tasks: Sequence[types.Task],
+    tokenizer: ChatTokenizer,
+    style: prompts.PromptStyle,
+) -> None:
+    """Makes sure that every prompt fits, that of all sources included."""
+    limit = config.sampling.max_prompt_tokens
+    for task in tasks:
+        length = len(_prompt(task, tokenizer, style))
+        checks.require(
+            length <= limit,
+            "config.sampling.max_prompt_tokens",
+            limit,
+            f"the prompt of task {task.name} has {length} tokens",
+        )
+
+
+def _prompt(
+    task: types.Task, tokenizer: ChatTokenizer, style: prompts.PromptStyle
+) -> list[int]:
+    messages = prompts.policy_messages(task, style)
+    return tokenizer.chat(messages, generation_prompt=True)
+
+
+def _policy_engine(
+    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
+) -> Engine:
+    sampling = config.sampling
+    return _engine(
+        model,
+        tokenizer,
+        rows=sampling.rows,
+        prompt_buckets=(sampling.max_prompt_tokens,),
+        max_new_tokens=sampling.max_new_tokens,
+    )
+
+
+def _engine(model: Model, tokenizer: ChatTokenizer, **numbers: Any) -> Engine:
+    return Engine(
+        model.graphdef, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id, **numbers
+    )
+
+
+def _verifier(
+    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
+) -> Verifier:
+    judge, verifier = config.judge, config.verifier
+    with checks.blame("config.judge", judge.to_dict()):
+        engine = _engine(
+            model,
+            tokenizer,
+            rows=judge.rows,
+            prompt_buckets=judge.prompt_buckets,
+            max_new_tokens=1,  # it scores, and writes nothing
+        )
+        made = Judge(
+            engine,
+            model.params,
+            tokenizer,
+            style=rubric.RubricStyle(name=judge.style, max_chars=judge.max_chars),
+            min_mass=judge.min_mass,
+        )
+    with checks.blame("config.verifier", verifier.to_dict()):
+        settings = VerifierSettings(
+            rows_per_dataset=verifier.rows_per_dataset,
+            max_malformed_share=verifier.max_malformed_share,
+            gates=gates.GateSettings(**verifier.gates),
+        )
+    return Verifier(made, settings)
+
+
+def _sandbox(
+    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
+) -> sandbox_pool.Sandbox:
+    """Builds the sandbox, whose scripts the generator answers."""
+    section = config.generator
+    engine = _engine(
+        model,
+        tokenizer,
+        rows=section.rows,
+        prompt_buckets=section.prompt_buckets,
+        max_new_tokens=section.max_new_tokens,
+    )
+    generator = Generator(
+        engine,
+        model.params,
+        tokenizer,
+        max_new_tokens=section.max_new_tokens,
+        temperature=section.temperature,
+    )
+    settings = config.sandbox.to_dict()
+    del settings["row_cap"]
+    workers = settings.pop("workers")
+    limits = sandbox_pool.Limits(**settings)
+    return sandbox_pool.Sandbox(
+        limits=limits, workers=workers, answer=generator.answer
+    )
+
+
+def _stages(
+    config: mlc.ConfigDict,
+    engine: Engine,
+    tokenizer: ChatTokenizer,
+    style: prompts.PromptStyle,
+    executor: Executor,
+    verifier: Verifier,
+    policy: Model,
+) -> training_step.Stages:
+    """Builds the stages of a training step."""
+    rl, sampling = config.rl, config.sampling
+    reference = jax.tree.map(jnp.copy, policy.params) if rl.kl_weight else None
+    return training_step.Stages(
+        prompt=functools.partial(_prompt, tokenizer=tokenizer, style=style),
+        sample=functools.partial(
+            engine.generate,
+            group_size=rl.group_size,
+            temperature=sampling.temperature,
+            max_new_tokens=sampling.max_new_tokens,
+        ),
+        decode=tokenizer.decode,
+        execute=executor.run,
+        verify=functools.partial(verifier.verify, progress=lambda rows: None),
+        reward=functools.partial(
+            rewards.rewards,
+            lambda_empty=rl.lambda_empty,
+            lambda_format=rl.lambda_format,
+        ),
+        advantage=functools.partial(
+            advantages.group_relative, divide_by_std=rl.divide_by_std, delta=rl.delta
+        ),
+        update=functools.partial(
+            training_state.advance,
+            update=_update(config, policy.graphdef),
+            ref_params=reference,
+        ),
+    )
+
+
+def _update(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Update:
+    """Builds the jitted policy update."""
+    rl, sampling = config.rl, config.sampling
+    completions = rl.prompts_per_step * rl.group_size
+    clip = dict(clip_low=rl.clip_low, clip_high=rl.clip_high)
+    budget = completions * sampling.max_new_tokens
+    surrogates = {
+        "token": (losses.clipped_surrogate, budget, dict(token_budget=budget)),
+        "recipe": (
+            losses.recipe_surrogate,
+            completions,
+            dict(completions=completions, max_log_ratio=rl.max_log_ratio),
+        ),
+    }
+    surrogate, divisor, numbers = surrogates[rl.ratio]
+    return update.make(
+        functools.partial(
+            logprobs.completion_logprobs,
+            graphdef,
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+        ),
+        functools.partial(surrogate, **clip, **numbers),
+        _rl_optimizer(config),
+        kl_weight=rl.kl_weight,
+        kl_divisor=divisor,
+        micro_batch=rl.micro_batch,
+        updates_per_step=rl.updates_per_step,
+    )
+
+
+def _rl_optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
+    settings = config.optimizer.to_dict()
+    with checks.blame("config.optimizer", settings):
+        schedule = rl_optimizers.schedule(
+            peak=settings.pop("learning_rate"),
+            warmup_steps=settings.pop("warmup_steps"),
+            final_fraction=settings.pop("final_fraction"),
+            total_steps=config.rl.steps * config.rl.updates_per_step,
+        )
+        return rl_optimizers.adamw(schedule, **settings)
+
+
+def _train(
+    config: mlc.ConfigDict,
+    policy: Model,
+    tasks: Sequence[types.Task],
+    tokenizer: ChatTokenizer,
+    stages: training_step.Stages,
+) -> Callable[[int, pathlib.Path], nnx.State]:
+    """Returns what trains the policy with a seed, in a folder."""
+    rl, sampling, pool = config.rl, config.sampling, config.pool
+    known = [task for task in tasks if not task.held_out]
+    optimizer = _rl_optimizer(config)
+
+    def train(seed: int, folder: pathlib.Path) -> nnx.State:
+        params = jax.tree.map(jnp.copy, policy.params)  # a step consumes its state
+        state = loop.run(
+            training_state.create(params, optimizer),
+            tasks=pools.stream(
+                known,
+                prompts_per_step=rl.prompts_per_step,
+                smallest=pool.smallest,
+                largest=pool.largest,
+                seed=seed,
+            ),
+            step=functools.partial(
+                training_step.train_step,
+                stages=stages,
+                seed=seed,
+                group_size=rl.group_size,
+                row_tokens=sampling.max_prompt_tokens + sampling.max_new_tokens,
+                pad_id=tokenizer.pad_id,
+            ),
+            steps=rl.steps,
+            workdir=folder,
+            every_steps=config.checkpoint.every_steps,
+            keep=config.checkpoint.keep,
+        )
+        return state.params
+
+    return train
+
+
+def _finetuner(
+    config: mlc.ConfigDict, base: Model, tokenizer: ChatTokenizer, workdir: pathlib.Path
+) -> finetuning.Finetuner:
+    section, target = config.finetune, config.base
+    optimizers = {
+        "adamw": finetune_optimizers.adamw,
+        "muon": finetune_optimizers.muon,
+    }
+    optimizer = optimizers[section.optimizer](
+        section.learning_rate,
+        warmup_steps=section.warmup_steps,
+        steps=section.steps,
+        b1=section.b1,
+        b2=section.b2,
+        weight_decay=section.weight_decay,
+        max_grad_norm=section.max_grad_norm,
+    )
+    return finetuning.Finetuner(
+        graphdef=base.graphdef,
+        params=base.params,
+        tokenizer=tokenizer,
+        engine=_engine(
+            base,
+            tokenizer,
+            rows=target.rows,
+            prompt_buckets=target.prompt_buckets,
+            max_new_tokens=target.max_new_tokens,
+        ),
+        optimizer=optimizer,
+        steps=section.steps,
+        batch_rows=section.batch_rows,
+        row_tokens=section.row_tokens,
+        targets_per_row=section.targets_per_row,
+        max_rows=section.max_rows,
+        sync_every=section.sync_every,
+        folder=workdir / "finetunes",
+    )
+
+
+def _by_hand(task: types.Task) -> dict[str, str]:
+    """Returns the hand-written recipes of a task by "expert" or source id."""
+    singles = {
+        source.id: compose.render(handwritten.single_source(source))
+        for source in task.sources
+    }
+    return {"expert": compose.render(handwritten.expert(task))} | singles
+
+
+PROGRAMMES = {"table1": _table1}

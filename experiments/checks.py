@@ -1,0 +1,79 @@
+"""What a user can get wrong, found before any work starts.
+
+Library code raises ValueError or OSError and names the value; here that becomes a
+`UserError` which also names the field of the config. `run.py` prints it and exits
+with code 2. Anything else that is raised is our own bug and keeps its traceback.
+"""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import pathlib
+from typing import Any
+
+from experiments import results
+
+_MISSING = "(not set)"
+
+
+class UserError(Exception):
+    """A fault of the config, the command line or the files they name."""
+
+
+@contextlib.contextmanager
+def blame(field: str, value: Any) -> Iterator[None]:
+    """Turns a ValueError or OSError of the body into a UserError about a field."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UserError(f"{field}={value!r}: {error}") from error
+
+
+def require(condition: bool, field: str, value: Any, message: str) -> None:
+    """Raises a UserError about a field unless the condition holds."""
+    if not condition:
+        raise UserError(f"{field}={value!r}: {message}")
+
+
+def workdir(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
+    """Makes sure that a folder holds nothing, or an earlier part of the same run.
+
+    Args:
+      folder: The run's folder; it need not exist.
+      config: The config as JSON types.
+
+    Returns:
+      Whether there is a run to go on with.
+
+    Raises:
+      UserError: If the folder holds anything else; names the first field in which
+        its config differs.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--workdir={folder}: this is a file")
+    # Hidden: what a process killed while writing its very first file left.
+    if not folder.exists() or all(p.name.startswith(".") for p in folder.iterdir()):
+        return False
+    if not (folder / "config.json").exists():
+        raise UserError(f"--workdir={folder}: holds files, but no run (config.json)")
+    with blame("--workdir", str(folder)):
+        theirs = _flatten(results.read_json(folder / "config.json"))
+    ours = _flatten(config)
+    for field in sorted(theirs.keys() | ours.keys()):
+        there, here = theirs.get(field, _MISSING), ours.get(field, _MISSING)
+        if there != here:
+            raise UserError(
+                f"--workdir={folder}: holds the run of another config; "
+                f"{field} is {there!r} there and {here!r} here. "
+                "Choose another --workdir, or remove that one."
+            )
+    return True
+
+
+def _flatten(value: Any, path: str = "config") -> dict[str, Any]:
+    """Returns the leaves of nested dicts by their dotted path."""
+    if not isinstance(value, Mapping):
+        return {path: value}
+    leaves = {}
+    for key, item in value.items():
+        leaves.update(_flatten(item, f"{path}.{key}"))
+    return leaves

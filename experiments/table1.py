@@ -1,0 +1,366 @@
+"""The main experiment: GRPO, then held-out recipes, fine-tunes and the table.
+
+Every stage leaves files and is skipped where they are there, so a run killed at any
+moment goes on. Deviations from the paper's section 4.1: recipes are run again on the
+whole sources for fine-tuning, where the policy's own runs see a part of them; the
+oracle takes the best benchmark score itself where the paper's expert took a look.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import hashlib
+import pathlib
+import statistics
+from typing import Any
+import zlib
+
+from flax import nnx
+import numpy as np
+import tqdm
+
+from datachef_jax import types
+from datachef_jax.recipes.execute import Executor
+from datachef_jax.training import rollouts as rollout_files
+from datachef_jax.training.rollouts import Rollout
+from experiments import environment
+from experiments import evaluation
+from experiments import finetuning
+from experiments import results
+from experiments import table
+
+POLICIES = ("untrained", "cold_start", "grpo")
+BY_HAND = "hand-written"  # in the place of a method: where their rollouts are kept
+
+_SINGLE = {"single_average": "single", "single_best": "single"}
+
+Rollouts = dict[tuple[str, int, str], list[Rollout]]
+"""(policy or `BY_HAND`, seed, task) -> its recipes."""
+
+Scores = Mapping["Job", Mapping[str, Any]]
+"""What `finetuning.Finetuner.score` returned for each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One recipe to fine-tune on.
+
+    Attributes:
+      method: Row of the table that it counts for; "single" for a single source.
+      seed: Of the fine-tune.
+      task: Name of the task.
+      label: Which of several of the method: a source's id, the rank of an oracle's.
+      text: The recipe; "" for none, which leaves the base model as it is.
+      dvs: Its verifier score in percent, None if it has none.
+    """
+
+    method: str
+    seed: int
+    task: str
+    label: str
+    text: str
+    dvs: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table1:
+    """The parts of the experiment; `build.py` makes them from the config.
+
+    Attributes:
+      workdir: Where everything goes.
+      tasks: The held-out tasks.
+      seeds: The spread of every figure is over these.
+      train: (seed, folder) -> weights after GRPO; resumes what the folder holds.
+      policies: "untrained" and "cold_start".
+      evaluator: Samples, runs and grades recipes.
+      by_hand: Recipes by task and by "expert" or the id of a single source.
+      executor: Runs recipes on whole sources, for fine-tuning.
+      finetuner: Turns rows into benchmark scores.
+      oracle: How many of the best-graded recipes are fine-tuned on.
+      sandbox: How recipes are isolated, for the record.
+    """
+
+    workdir: pathlib.Path
+    tasks: Sequence[types.Task]
+    seeds: Sequence[int]
+    train: Callable[[int, pathlib.Path], nnx.State]
+    policies: Mapping[str, evaluation.Policy]
+    evaluator: evaluation.Evaluator
+    by_hand: Mapping[str, Mapping[str, str]]
+    executor: Executor
+    finetuner: finetuning.Finetuner
+    oracle: int
+    sandbox: Mapping[str, Any]
+
+    def run(self, record: environment.Environment) -> None:
+        """Runs what is not done yet, prints the table, writes `summary.json`."""
+        record.note("sandbox", dict(self.sandbox))
+        with record.stage("GRPO"):
+            trained = {
+                seed: self.train(seed, self.workdir / "grpo" / f"seed{seed}")
+                for seed in self.seeds
+            }
+        with record.stage("evaluation"):
+            rollouts = self._evaluate(trained)
+        jobs = self._jobs(rollouts)
+        with record.stage("datasets"):
+            data = self._run_in_full(jobs)
+        with record.stage("fine-tunes"):
+            scores = self._finetune(jobs, data)
+        figures = assemble(rollouts, scores, self.tasks, self.seeds)
+        self._keep_best_recipe(scores, data)
+        self._finish(figures, scores)
+
+    def _evaluate(self, trained: Mapping[int, nnx.State]) -> Rollouts:
+        """Returns the rollouts of the policies and of the hand-written recipes."""
+        cold_start = self.policies["cold_start"]
+        each = len(self.tasks) * self.evaluator.recipes * evaluation.STAGES
+        rollouts: Rollouts = {}
+        total = each * len(POLICIES) * len(self.seeds)
+        with _bar("evaluation", total, "stage") as bar:
+            for seed in self.seeds:
+                after = dataclasses.replace(cold_start, params=trained[seed])
+                for method, policy in {**self.policies, "grpo": after}.items():
+                    bar.set_postfix_str(f"{method}, seed {seed}")
+                    start = bar.n
+                    rollouts |= self._kept(method, seed, policy, bar.update)
+                    bar.update(start + each - bar.n)  # those kept from before
+                bar.set_postfix_str(f"{BY_HAND}, seed {seed}")
+                rollouts |= self._kept_by_hand(seed)
+        return rollouts
+
+    def _kept(
+        self,
+        method: str,
+        seed: int,
+        policy: evaluation.Policy,
+        progress: Callable[[int], Any],
+    ) -> Rollouts:
+        """Returns the rollouts of a policy, from its files if they are there."""
+        paths = [self._rollouts(method, seed, task) for task in self.tasks]
+        if not all(path.exists() for path in paths):
+            made = self.evaluator.measure(
+                policy, self.tasks, seed=seed, progress=progress
+            )
+            for path, recipes in zip(paths, made, strict=True):
+                rollout_files.write(path, recipes)
+        return {
+            (method, seed, task.name): rollout_files.read(path)
+            for task, path in zip(self.tasks, paths, strict=True)
+        }
+
+    def _kept_by_hand(self, seed: int) -> Rollouts:
+        """Returns the rollouts of the hand-written recipes."""
+        rollouts = {}
+        for task in self.tasks:
+            path = self._rollouts(BY_HAND, seed, task)
+            if not path.exists():
+                texts = list(self.by_hand[task.name].values())
+                made = self.evaluator.grade_texts(task, texts, seed=seed)
+                rollout_files.write(path, made)
+            rollouts[BY_HAND, seed, task.name] = rollout_files.read(path)
+        return rollouts
+
+    def _rollouts(self, method: str, seed: int, task: types.Task) -> pathlib.Path:
+        folder = self.workdir / "evaluation" / f"{method}-seed{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{task.name}.jsonl"
+
+    def _jobs(self, rollouts: Rollouts) -> list[Job]:
+        """Returns every fine-tune that the table needs."""
+        jobs = []
+        for seed in self.seeds:
+            for task in self.tasks:
+                where = dict(seed=seed, task=task.name)
+                jobs.append(Job(method="base", label="", text="", dvs=None, **where))
+                by_hand = rollouts[BY_HAND, seed, task.name]
+                for label, made in zip(self.by_hand[task.name], by_hand, strict=True):
+                    method = "expert" if label == "expert" else "single"
+                    jobs.append(_job(method, label, made, where))
+                for method in POLICIES:
+                    found = rollouts[method, seed, task.name]
+                    drawn = draw_valid(found, f"{method} {task.name}", seed)
+                    jobs.append(_job(method, "drawn", drawn, where))
+                best = best_graded(rollouts["grpo", seed, task.name], self.oracle)
+                for rank, made in enumerate(best or [None]):
+                    jobs.append(_job("grpo_oracle", f"top {rank + 1}", made, where))
+        return jobs
+
+    def _run_in_full(self, jobs: Sequence[Job]) -> dict[tuple[str, str], dict[str, Any]]:
+        """Returns what each recipe makes of the whole sources, by task and text.
+
+        Values: `kind`, `log` and `rows`; recipes that fail there have no rows.
+        """
+        tasks = {task.name: task for task in self.tasks}
+        wanted = list(dict.fromkeys((job.task, job.text) for job in jobs if job.text))
+        paths = {
+            (task, text): self.workdir / "datasets" / task / f"{_digest(text)}.json"
+            for task, text in wanted
+        }
+        missing = [key for key in wanted if not paths[key].exists()]
+        with _bar("datasets", len(wanted), "recipe") as bar:
+            bar.update(len(wanted) - len(missing))
+            executions = self.executor.run(
+                [tasks[task] for task, _ in missing],
+                [text for _, text in missing],
+                progress=bar.update,
+            )
+        for key, execution in zip(missing, executions, strict=True):
+            kept = {"kind": execution.kind, "log": execution.log}
+            rows = [{"dialogs": row["dialogs"]} for row in execution.dataset.rows]
+            results.write_json(paths[key], kept | {"rows": rows})
+        return {key: results.read_json(path) for key, path in paths.items()}
+
+    def _finetune(
+        self, jobs: Sequence[Job], data: Mapping[tuple[str, str], dict[str, Any]]
+    ) -> dict[Job, dict[str, Any]]:
+        """Returns the benchmark scores, see `finetuning.Finetuner.score`."""
+        tasks = {task.name: task for task in self.tasks}
+        scores = {}
+        total = len(jobs) * self.finetuner.steps
+        with _bar("fine-tunes", total, "update") as bar:
+            for job in jobs:
+                bar.set_postfix_str(f"{job.task}, {job.method} {job.label}")
+                rows = data[job.task, job.text]["rows"] if job.text else []
+                scores[job] = self.finetuner.score(
+                    tasks[job.task], rows, seed=job.seed, progress=bar.update
+                )
+        return scores
+
+    def _keep_best_recipe(
+        self,
+        scores: Scores,
+        data: Mapping[tuple[str, str], Mapping[str, Any]],
+    ) -> None:
+        """Writes `best_recipe/`: of all that a policy wrote, that of highest DBS."""
+        written = [j for j in scores if j.method in (*POLICIES, "grpo_oracle") and j.text]
+        if not written:
+            return
+        best = max(written, key=lambda job: (scores[job]["dbs"], job.dvs))
+        folder = self.workdir / "best_recipe"
+        results.write_text(folder / "recipe.md", best.text)
+        results.write_jsonl(folder / "data.jsonl", data[best.task, best.text]["rows"])
+        facts = dataclasses.asdict(best) | dict(scores[best])
+        del facts["text"]
+        results.write_json(folder / "facts.json", facts)
+
+    def _finish(
+        self,
+        figures: Mapping[str, Any],
+        scores: Scores,
+    ) -> None:
+        """Prints the table and writes it; `summary.json` comes last of all.
+
+        Keys of `summary.json`:
+          tasks: `name` and `held_out` of each, in the order of the columns;
+          seeds: the seeds;
+          methods: see `table.summarize`; DVS, DBS and shares in percent;
+          single_sources: DBS by seed, by task and source id;
+          without_valid_recipe: policy -> how many (seed, task) had no recipe of
+            DVS > 0 to draw, so that their DBS is the base model's;
+          recipes: how many recipes each policy wrote for each task and seed.
+        """
+        tasks = [{"name": t.name, "held_out": t.held_out} for t in self.tasks]
+        singles = {task.name: {} for task in self.tasks}
+        for job, score in scores.items():
+            if job.method == "single":
+                singles[job.task].setdefault(job.label, []).append(score["dbs"])
+        summary = {
+            "tasks": tasks,
+            "seeds": list(self.seeds),
+            "methods": table.summarize(figures),
+            "single_sources": singles,
+            "without_valid_recipe": {
+                method: sum(j.method == method and not j.text for j in scores)
+                for method in POLICIES
+            },
+            "recipes": self.evaluator.recipes,
+        }
+        cells = table.lines(summary["methods"], tasks)
+        results.write_text(self.workdir / "table.md", table.markdown(cells))
+        results.write_text(self.workdir / "table.tex", table.latex(cells))
+        print(f"\n{table.markdown(cells)}", flush=True)
+        for note in table.notes(summary):
+            print(note, flush=True)
+        results.write_json(self.workdir / "summary.json", summary)
+
+
+def draw_valid(made: Sequence[Rollout], name: str, seed: int) -> Rollout | None:
+    """Draws one of the recipes with DVS > 0, as the paper does; None if there is none."""
+    valid = [rollout for rollout in made if evaluation.dvs(rollout) > 0]
+    if not valid:
+        return None
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return valid[rng.integers(len(valid))]
+
+
+def best_graded(made: Sequence[Rollout], count: int) -> list[Rollout]:
+    """Returns the different recipes of highest DVS > 0, the best first."""
+    different = {rollout.completion: rollout for rollout in reversed(made)}
+    valid = [r for r in reversed(different.values()) if evaluation.dvs(r) > 0]
+    return sorted(valid, key=evaluation.dvs, reverse=True)[:count]
+
+
+def assemble(
+    rollouts: Rollouts,
+    scores: Scores,
+    tasks: Sequence[types.Task],
+    seeds: Sequence[int],
+) -> table.Figures:
+    """Sorts verifier and benchmark scores into the rows of the table."""
+    figures = {method: {} for method in table.METHODS}
+    for task in tasks:
+        best = _best_source(scores, task.name)
+        for method in table.METHODS:
+            cells = []
+            for seed in seeds:
+                found = {
+                    job: score["dbs"]
+                    for job, score in scores.items()
+                    if (job.seed, job.task) == (seed, task.name)
+                    and job.method == _SINGLE.get(method, method)
+                    and (method != "single_best" or job.label == best)
+                }
+                cell = dict.fromkeys(table.METRICS) | _dvs_and_dbs(method, found)
+                if method in POLICIES:
+                    cell |= evaluation.figures(rollouts[method, seed, task.name])
+                cells.append(cell)
+            figures[method][task.name] = {
+                metric: [cell[metric] for cell in cells] for metric in table.METRICS
+            }
+    return figures
+
+
+def _dvs_and_dbs(method: str, found: Mapping[Job, float]) -> dict[str, float | None]:
+    """Returns the figures of a method from its jobs for one task and seed."""
+    if method == "grpo_oracle":  # the paper gives it no DVS
+        return {"dbs": max(found.values())}
+    graded = [job.dvs for job in found if job.dvs is not None]
+    return {
+        "dbs": statistics.fmean(found.values()),
+        "dvs": statistics.fmean(graded) if graded else None,
+    }
+
+
+def _best_source(scores: Scores, task: str) -> str:
+    """Returns the single source of highest mean DBS over seeds."""
+    by_source: dict[str, list[float]] = {}
+    for job, score in scores.items():
+        if (job.method, job.task) == ("single", task):
+            by_source.setdefault(job.label, []).append(score["dbs"])
+    return max(by_source, key=lambda source: statistics.fmean(by_source[source]))
+
+
+def _job(method: str, label: str, made: Rollout | None, where: Mapping[str, Any]) -> Job:
+    """Returns the fine-tune on a recipe, or none at all in its place."""
+    if made is None:
+        return Job(method=method, label=label, text="", dvs=None, **where)
+    dvs = 100.0 * evaluation.dvs(made)
+    return Job(method=method, label=label, text=made.completion, dvs=dvs, **where)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _bar(name: str, total: int, unit: str) -> tqdm.tqdm:
+    return tqdm.tqdm(total=total, desc=name, unit=unit)

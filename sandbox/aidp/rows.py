@@ -1,0 +1,113 @@
+"""Between `datasets` and plain rows, without its caches and fingerprints.
+
+Sources have hundreds of rows. For so few, hashing a script's functions to name cache
+files costs more than the work itself: rows are handled as Python dicts and tables are
+built directly.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+import itertools
+import json
+from typing import Any
+
+import datasets
+from datasets import arrow_dataset
+from datasets import fingerprint
+import pandas
+import pyarrow
+
+Rows = datasets.Dataset | pandas.DataFrame | Sequence[dict[str, Any]]
+"""What the toolkit's functions accept as a dataset."""
+
+Map = str | Callable[[dict[str, Any]], Any]
+"""A column's name, or a function of a row."""
+
+_numbers = itertools.count()
+
+
+class Row(dict):
+    """A row; an unknown column's error says which ones there are."""
+
+    def __missing__(self, column: Any) -> Any:
+        raise KeyError(f"no column {column!r}; the columns are {list(self)}")
+
+
+def _next_fingerprint(*_: Any) -> str:
+    return f"{next(_numbers):016x}"
+
+
+def disable_fingerprints() -> None:
+    """Gives tables consecutive numbers in place of hashes of what made them."""
+    fingerprint.update_fingerprint = _next_fingerprint
+    arrow_dataset.update_fingerprint = _next_fingerprint
+    arrow_dataset.generate_fingerprint = _next_fingerprint
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _column(values: list[Any]) -> pyarrow.Array:
+    """Builds a column; values of mixed types become text, as JSON where not text."""
+    try:
+        return pyarrow.array(values)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
+        return pyarrow.array([_text(value) for value in values], pyarrow.string())
+
+
+def from_table(table: pyarrow.Table, *, source: str | None) -> datasets.Dataset:
+    """Wraps a table; `source` is the id of the dataset that it came from."""
+    info = datasets.DatasetInfo(dataset_name=source)
+    return datasets.Dataset(table, info=info, fingerprint=_next_fingerprint())
+
+
+def from_rows(
+    rows: Iterable[dict[str, Any]], *, source: str | None
+) -> datasets.Dataset:
+    """Builds a dataset whose columns are all keys that occur in the rows."""
+    rows = list(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [_column([row.get(name) for row in rows]) for name in names]
+    return from_table(pyarrow.Table.from_arrays(columns, names=names), source=source)
+
+
+def to_rows(ds: Rows) -> list[Row]:
+    """Returns the rows of whatever a script takes for a dataset.
+
+    Raises:
+      TypeError: If it is none.
+    """
+    if isinstance(ds, datasets.Dataset):
+        return [Row(row) for row in ds.to_list()]
+    if isinstance(ds, pandas.DataFrame):
+        ds = ds.astype(object).where(ds.notna(), None).to_dict("records")
+    if isinstance(ds, list | tuple) and all(isinstance(row, dict) for row in ds):
+        return [Row(row) for row in ds]
+    raise TypeError(f"expected a Dataset, got {type(ds).__name__}: {str(ds)[:80]}")
+
+
+def source_of(ds: Rows) -> str | None:
+    """Returns the id of the source that `ds` was loaded from, None if unknown."""
+    return ds.info.dataset_name if isinstance(ds, datasets.Dataset) else None
+
+
+def mapper(map_: Map, rows: Sequence[Row], name: str) -> Callable[[Row], Any]:
+    """Returns the function that `map_` stands for.
+
+    Raises:
+      KeyError: If it names a column that the rows do not have.
+      TypeError: If it is neither a name nor a function.
+    """
+    if isinstance(map_, str):
+        if rows and map_ not in rows[0]:
+            raise KeyError(
+                f"{name}={map_!r} is no column; the columns are {list(rows[0])}"
+            )
+        return lambda row: row[map_]
+    if not callable(map_):
+        raise TypeError(
+            f"{name} must be a column or a function of a row, got {map_!r}"
+        )
+    return map_

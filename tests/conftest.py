@@ -1,0 +1,19 @@
+"""Makes every test strict: typed shapes, no silent promotion, eight devices."""
+
+import jax
+from jaxtyping import install_import_hook
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Before any import of the package: checks each shape annotation at run time.
+install_import_hook("datachef_jax", "beartype.beartype")
+
+
+@pytest.fixture
+def mesh():
+    """Returns a mesh of the eight virtual devices: 4 x data, 2 x model."""
+    from datachef_jax.parallel import sharding
+
+    return sharding.make_mesh(data=4, model=2)

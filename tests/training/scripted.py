@@ -1,0 +1,198 @@
+"""A training run small enough for tests: real model, engine and update.
+
+Only the recipe's world is scripted. A "recipe" is the sampled text itself, its dataset
+one row per ASCII letter in it, and its score the share of letters among its characters.
+
+    python tests/training/scripted.py WORKDIR STEPS
+
+runs it on its own, for tests that kill it.
+"""
+
+import functools
+import pathlib
+import string
+import sys
+
+import grain
+import jax
+import jax.numpy as jnp
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from datachef_jax import types  # noqa: E402
+from datachef_jax.rl import advantages  # noqa: E402
+from datachef_jax.rl import logprobs  # noqa: E402
+from datachef_jax.rl import losses  # noqa: E402
+from datachef_jax.rl import rewards  # noqa: E402
+from datachef_jax.rl import update  # noqa: E402
+from datachef_jax.sampling import engine  # noqa: E402
+from datachef_jax.training import loop  # noqa: E402
+from datachef_jax.training import optimizer  # noqa: E402
+from datachef_jax.training import state  # noqa: E402
+from datachef_jax.training import step  # noqa: E402
+from tests import tiny  # noqa: E402
+
+GROUP, BUCKET, NEW = 8, 16, 6
+EVERY_STEPS = 2
+
+
+def task(name: str) -> types.Task:
+    """Returns a task that has nothing but a name."""
+    return types.Task(
+        name=name,
+        domain="",
+        instruction="",
+        benchmark="",
+        benchmark_description="",
+        contract="plain",
+        metric="exact_match",
+        examples=(),
+        sources=(),
+    )
+
+
+def tasks() -> grain.DatasetIterator:
+    """Returns an endless stream of two of five tasks at a time."""
+    data = grain.MapDataset.source([task(f"task {name}") for name in "abcde"])
+    stream = data.shuffle(seed=1).repeat().batch(2, batch_fn=list)
+    return iter(stream.to_iter_dataset())
+
+
+def execute(asked, texts, seeds):
+    """Turns every letter into a row; a text without any has failed."""
+    del asked, seeds
+    ended = []
+    for text in texts:
+        rows = tuple({"dialogs": [], "source": x} for x in text if _letter(x))
+        ended.append(
+            types.Execution(
+                kind="ok" if rows else "runtime_error",
+                log=f"{len(rows)} rows",
+                dataset=types.Dataset(rows=rows),
+                calls=(("keep", len(text), len(rows)),),
+                wall_seconds=float(len(text)),
+            )
+        )
+    return ended
+
+
+def verify(asked, executions, seeds):
+    """Scores the share of letters; one dataset in sixteen gets lost on our side."""
+    del asked
+    verdicts = []
+    for execution, seed in zip(executions, seeds, strict=True):
+        rows = len(execution.dataset.rows)
+        graded = tuple(
+            types.GradedRow(index=i, gate="", grade="E", score=1.0) for i in range(rows)
+        )
+        if seed % 16 == 0:
+            verdict = types.Verdict(outcome="unscored", note="lost")
+        elif execution.kind != "ok":
+            verdict = types.Verdict(outcome="empty", note=execution.kind)
+        else:
+            share = rows / NEW
+            verdict = types.Verdict(
+                outcome="scored", score=share, judge_score=share, rows=graded
+            )
+        verdicts.append(verdict)
+    return verdicts
+
+
+@functools.cache
+def parts():
+    """Returns the optimizer and the stages, compiled once for all tests."""
+    graphdef, _ = tiny.model(0)
+    generator = engine.Engine(
+        graphdef,
+        rows=16,
+        prompt_buckets=[BUCKET],
+        max_new_tokens=NEW,
+        end_id=tiny.END,
+        pad_id=tiny.PAD,
+    )
+    adamw = optimizer.adamw(
+        optimizer.schedule(
+            peak=0.02, warmup_steps=1, total_steps=50, final_fraction=1.0
+        ),
+        b1=0.9,
+        b2=0.99,
+        eps=1e-8,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+    )
+    token_budget = 2 * GROUP * NEW
+    apply = update.make(
+        functools.partial(
+            logprobs.completion_logprobs, graphdef, max_new_tokens=NEW, temperature=1.0
+        ),
+        functools.partial(
+            losses.clipped_surrogate,
+            clip_low=0.2,
+            clip_high=0.2,
+            token_budget=token_budget,
+        ),
+        adamw,
+        kl_weight=0.01,
+        kl_divisor=token_budget,
+        micro_batch=8,
+        updates_per_step=1,
+    )
+    stages = step.Stages(
+        prompt=lambda asked: tiny.encode(asked.name + ":"),
+        sample=functools.partial(
+            generator.generate, group_size=GROUP, temperature=1.0, max_new_tokens=NEW
+        ),
+        decode=tiny.decode,
+        execute=execute,
+        verify=verify,
+        reward=functools.partial(
+            rewards.rewards, lambda_empty=0.5, lambda_format=0.25
+        ),
+        advantage=functools.partial(
+            advantages.group_relative, divide_by_std=True, delta=1e-4
+        ),
+        update=functools.partial(
+            state.advance, update=apply, ref_params=tiny.model(0)[1]
+        ),
+    )
+    return adamw, stages
+
+
+def start() -> state.TrainState:
+    """Returns the state before the first step, in memory of its own."""
+    params = jax.tree.map(jnp.copy, tiny.model(0)[1])
+    return state.create(params, parts()[0])
+
+
+def train_step(stages: step.Stages):
+    """Returns the step function of the run."""
+    return functools.partial(
+        step.train_step,
+        stages=stages,
+        seed=5,
+        group_size=GROUP,
+        row_tokens=BUCKET + NEW,
+        pad_id=tiny.PAD,
+    )
+
+
+def run(workdir, *, steps: int, stages: step.Stages | None = None):
+    """Runs the loop, from the latest checkpoint in `workdir` if there is one."""
+    return loop.run(
+        start(),
+        tasks=tasks(),
+        step=train_step(stages or parts()[1]),
+        steps=steps,
+        workdir=workdir,
+        every_steps=EVERY_STEPS,
+        keep=2,
+    )
+
+
+def _letter(character: str) -> bool:
+    return character in string.ascii_letters
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 8)  # as in conftest.py
+    run(pathlib.Path(sys.argv[1]), steps=int(sys.argv[2]))

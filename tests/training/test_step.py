@@ -1,0 +1,106 @@
+"""Tests for datachef_jax/training/step.py."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from datachef_jax import types
+from datachef_jax.training import step
+from tests import tiny
+from tests.training import scripted
+
+
+@pytest.fixture(scope="module")
+def first():
+    """Returns the stages' arguments and results, and the record of one real step."""
+    seen = {}
+
+    def watch(name, stage):
+        def watched(*args):
+            seen[name] = (args, stage(*args))
+            return seen[name][1]
+
+        return watched
+
+    _, stages = scripted.parts()
+    watched = step.Stages(
+        **{
+            field.name: watch(field.name, getattr(stages, field.name))
+            for field in dataclasses.fields(step.Stages)
+        }
+    )
+    asked = [scripted.task("a"), scripted.task("bb")]
+    after, record = scripted.train_step(watched)(scripted.start(), asked)
+    return seen, after, record
+
+
+def test_what_one_stage_returns_is_what_the_next_one_gets(first):
+    seen, after, _ = first
+    (_, prompts, _), completions = seen["sample"]
+    assert [tiny.decode(prompt) for prompt in prompts] == ["a:", "bb:"]
+    (asked, texts, _), executions = seen["execute"]
+    assert [task.name for task in asked] == ["a"] * 8 + ["bb"] * 8
+    assert texts == [tiny.decode(completion.tokens) for completion in completions]
+    (_, given, _), verdicts = seen["verify"]
+    assert given is executions
+    assert seen["reward"][0][0] is verdicts
+    rewards, valid = seen["reward"][1]
+    np.testing.assert_array_equal(seen["advantage"][0][0], rewards.reshape(2, 8))
+    np.testing.assert_array_equal(seen["advantage"][0][1], valid.reshape(2, 8))
+    batch = seen["update"][0][1]
+    np.testing.assert_array_equal(batch.advantages, seen["advantage"][1].reshape(-1))
+    assert after.step == 1 and after is seen["update"][1][0]
+    assert batch.tokens.shape == (16, scripted.BUCKET + scripted.NEW)
+
+
+def test_every_request_of_every_stage_and_step_has_its_own_seed(first):
+    seen, _, _ = first
+    seeds = [seen[name][0][2] for name in ("sample", "execute", "verify")]
+    seeds.append(step.request_seeds(5, 1, 0, 16))
+    assert len(set(np.concatenate(seeds).tolist())) == 4 * 16
+    np.testing.assert_array_equal(seeds[0], step.request_seeds(5, 0, 0, 16))
+    np.testing.assert_array_equal(seeds[0][:3], step.request_seeds(5, 0, 0, 3))
+
+
+def test_there_is_a_rollout_for_each_completion(first):
+    seen, _, record = first
+    assert len(record.rollouts) == 16
+    for i, rollout in enumerate(record.rollouts):
+        assert rollout.task == ("a" if i < 8 else "bb")
+        assert rollout.prompt == rollout.task + ":"
+        assert rollout.completion == seen["execute"][0][1][i]
+        valid = seen["reward"][1][1][i]
+        assert rollout.reward == (seen["reward"][1][0][i] if valid else None)
+        assert rollout.advantage == seen["advantage"][1].reshape(-1)[i]
+    # The trainer scores the sampled tokens as the sampler did.
+    assert record.metrics["policy/mismatch"] < 1e-4
+    assert set(record.seconds) == {"sample", "execute", "verify", "update"}
+    json.dumps(record.metrics, allow_nan=False)
+
+
+def test_it_learns():
+    stages = scripted.parts()[1]
+    advance, state = scripted.train_step(stages), scripted.start()
+    asked = [scripted.task("a"), scripted.task("b")]
+    means = []
+    for _ in range(16):
+        state, record = advance(state, asked)
+        means.append(record.metrics["reward/mean"])
+    assert np.mean(means[-4:]) > np.mean(means[:4]) + 0.2
+
+
+def test_a_step_without_any_reward_leaves_the_weights_alone():
+    lost = lambda asked, executions, seeds: [
+        types.Verdict(outcome="unscored") for _ in asked
+    ]
+    stages = dataclasses.replace(scripted.parts()[1], verify=lost)
+    asked = [scripted.task("a"), scripted.task("b")]
+    after, record = scripted.train_step(stages)(scripted.start(), asked)
+    np.testing.assert_array_equal(
+        after.params["embedding"][...], scripted.start().params["embedding"][...]
+    )
+    assert record.metrics["reward/unscored"] == 1.0
+    assert "reward/mean" not in record.metrics
+    assert all(rollout.reward is None for rollout in record.rollouts)

@@ -1,0 +1,51 @@
+"""A tiny real judge: random weights, the real engine, a byte tokenizer."""
+
+from flax import nnx
+import pytest
+
+from datachef_jax import types
+from datachef_jax.sampling import engine
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer():
+    """Returns a tokenizer of bytes."""
+    return tiny.byte_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def model(chat_tokenizer):
+    """Returns two random layers."""
+    return tiny.random_model(chat_tokenizer.vocab_size)
+
+
+@pytest.fixture(scope="session")
+def judge_engine(chat_tokenizer, model):
+    """Returns the engine over the model, and its weights."""
+    graphdef, params = nnx.split(model, nnx.Param)
+    made = engine.Engine(
+        graphdef,
+        rows=4,
+        prompt_buckets=(128, 192, 256),
+        max_new_tokens=4,
+        end_id=chat_tokenizer.end_id,
+        pad_id=chat_tokenizer.pad_id,
+    )
+    return made, params
+
+
+@pytest.fixture(scope="session")
+def task():
+    """Returns a task whose benchmark holds one question."""
+    return types.Task(
+        name="sorting",
+        domain="algorithmic",
+        instruction='Sort three numbers. Answer as {"answer": "result"}.',
+        benchmark="sorting-1",
+        benchmark_description="One list, compared exactly.",
+        contract="json",
+        metric="exact_match",
+        examples=(types.Example(question="sort up: 9 8 7", answer="7 8 9"),),
+        sources=(),
+    )

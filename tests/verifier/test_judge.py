@@ -1,0 +1,125 @@
+"""Tests for datachef_jax/verifier/judge.py."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from datachef_jax.text import tokenizer
+from datachef_jax.verifier import judge as judging
+from datachef_jax.verifier import rubric
+
+_STYLE = rubric.RubricStyle(name="compact", max_chars=60)
+_ROWS = (
+    ("sort up: 3 1 2", '{"answer": "1 2 3"}'),
+    ("sort up: 5 4 2", '{"answer": "2 4 5"}'),
+    ("sort down: 5 4 2 and say why, in as many words as it takes", "no"),
+    ("sort up: 6 1 2", "1 2 6"),
+    ("x", "y"),
+    ("sort up: 6 1 3", "1 3 6 of course, as everybody knows who can count to six"),
+)
+
+
+def _ignore(count):
+    del count
+
+
+@pytest.fixture(scope="module")
+def judge(judge_engine, chat_tokenizer):
+    engine, params = judge_engine
+    return judging.Judge(engine, params, chat_tokenizer, style=_STYLE, min_mass=1e-6)
+
+
+@pytest.fixture(scope="module")
+def items(task):
+    return [(task, question, answer) for question, answer in _ROWS]
+
+
+def _grade(judge, items, seeds=None):
+    return judge.grade(items, seeds or range(len(items)), progress=_ignore)
+
+
+def test_probabilities_equal_a_forward_pass(judge, items, model, chat_tokenizer):
+    candidates = [chat_tokenizer.encode(letter)[0] for letter in "ABCDE"]
+    for (task, question, answer), grade in zip(items, _grade(judge, items), strict=True):
+        chat = rubric.messages(task, question, answer, style=_STYLE)
+        prompt = chat_tokenizer.chat(chat, generation_prompt=True)
+        tokens = jnp.array(prompt)[None]
+        hidden = model(tokens, jnp.arange(len(prompt))[None], jnp.ones_like(tokens))
+        likely = jax.nn.softmax(model.logits(hidden[0, -1]))[jnp.array(candidates)]
+        np.testing.assert_allclose(grade.mass, likely.sum(), rtol=1e-4)
+        expected = np.array(likely / likely.sum())
+        np.testing.assert_allclose(grade.probabilities, expected, rtol=1e-4)
+        np.testing.assert_allclose(
+            grade.score, 0.4 * expected[3] + expected[4], rtol=1e-4
+        )
+
+
+def test_company_order_and_copies_change_no_bit(judge, items):
+    alone = [_grade(judge, [item], [i])[0] for i, item in enumerate(items)]
+    assert _grade(judge, items) == alone
+    order = [4, 2, 2, 0, 5, 1, 3, 0]
+    assert _grade(judge, [items[i] for i in order], order) == [alone[i] for i in order]
+
+
+def test_copies_are_read_once_and_all_counted(judge, items):
+    counts = []
+    grades = judge.grade(items[:2] * 5, range(10), progress=counts.append)
+    assert counts == [10]  # one batch of two rows
+    assert len({grade.score for grade in grades}) == 2
+
+
+def test_letters_are_drawn_by_the_seed_from_the_probabilities(judge, items):
+    grades = _grade(judge, items[:1] * 2000)
+    assert grades == _grade(judge, items[:1] * 2000)
+    shares = [np.mean([g.letter == letter for g in grades]) for letter in "ABCDE"]
+    np.testing.assert_allclose(shares, grades[0].probabilities, atol=0.05)
+
+
+def test_a_judge_that_gives_no_grade_is_unreadable(judge_engine, chat_tokenizer, items):
+    engine, params = judge_engine
+    strict = judging.Judge(engine, params, chat_tokenizer, style=_STYLE, min_mass=0.9)
+    for grade in _grade(strict, items):
+        assert (grade.letter, grade.score, sum(grade.probabilities)) == ("", 0.0, 0.0)
+        assert 0.0 < grade.mass < 0.9
+
+
+def test_a_judge_of_nans_is_unreadable(judge_engine, chat_tokenizer, items):
+    engine, params = judge_engine
+    broken = jax.tree.map(lambda x: x * jnp.nan, params)
+    judge = judging.Judge(engine, broken, chat_tokenizer, style=_STYLE, min_mass=0.0)
+    assert all(grade.letter == "" for grade in _grade(judge, items))
+
+
+def test_a_row_of_many_tokens_is_cut_to_fit(judge, items, task):
+    rare = (task, "\U0001f9ee" * 60, "\ud800 \U0001f9ee" * 30)  # 4 bytes, 4 tokens each
+    grade = _grade(judge, [items[0], rare])
+    assert grade[1].letter
+    assert grade[0] == _grade(judge, items[:1])[0]
+
+
+def test_a_task_that_leaves_no_room_is_named(judge, task):
+    wordy = dataclasses.replace(task, name="wordy", instruction="z" * 400)
+    with pytest.raises(ValueError, match="task wordy.*prompt_buckets is 256"):
+        _grade(judge, [(wordy, "q", "a")])
+
+
+def test_no_rows_are_no_work(judge):
+    assert judge.grade([], [], progress=_ignore) == []
+
+
+def test_a_tokenizer_that_splits_grades_is_refused(judge_engine, chat_tokenizer):
+    class Spelling(tokenizer.ChatTokenizer):
+        """Spells every text twice."""
+
+        def __init__(self):
+            pass
+
+        def encode(self, text):
+            return chat_tokenizer.encode(text) * 2
+
+    engine, params = judge_engine
+    with pytest.raises(ValueError, match="grade 'A' must be one token"):
+        judging.Judge(engine, params, Spelling(), style=_STYLE, min_mass=0.5)

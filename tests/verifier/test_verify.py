@@ -1,0 +1,249 @@
+"""Tests for datachef_jax/verifier/verify.py."""
+
+import dataclasses
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+import pytest
+
+from datachef_jax import types
+from datachef_jax.verifier import gates
+from datachef_jax.verifier import judge as judging
+from datachef_jax.verifier import rubric
+from datachef_jax.verifier import verify
+
+_SETTINGS = verify.VerifierSettings(
+    rows_per_dataset=4,
+    max_malformed_share=0.5,
+    gates=gates.GateSettings(
+        max_chars=200,
+        repetition_ngram=3,
+        repetition_min_tokens=20,
+        max_repetition=0.5,
+        duplication_weight=1.0,
+        contamination_weight=1.0,
+        min_rows=4,
+    ),
+)
+
+
+class _Scripted(judging.Judge):
+    """Gives each answer the grade that a table names; "" is unreadable."""
+
+    def __init__(self, table):
+        self.table = table
+        self.asked = []
+
+    def grade(self, items, seeds, *, progress):
+        self.asked += [(task.name, question, answer) for task, question, answer in items]
+        letters = [self.table.get(answer, "E") for _, _, answer in items]
+        return [
+            judging.Grade(
+                probabilities=tuple(float(grade == letter) for grade in rubric.SCORES),
+                mass=1.0,
+                score=rubric.SCORES.get(letter, 0.0),
+                letter=letter,
+            )
+            for letter in letters
+        ]
+
+
+def _ignore(count):
+    del count
+
+
+def _json(answer):
+    return f'{{"answer": "{answer}"}}'
+
+
+def _row(question, answer):
+    return {
+        "dialogs": [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ]
+    }
+
+
+def _execution(rows, kind="ok", malformed=0):
+    data = types.Dataset(rows=tuple(rows), malformed=malformed, first_error="no role")
+    return types.Execution(kind=kind, log="the log", dataset=data)
+
+
+def _verify(task, executions, table=(), seeds=None):
+    judge = _Scripted(dict(table))
+    verdicts = verify.Verifier(judge, _SETTINGS).verify(
+        [task] * len(executions),
+        executions,
+        range(len(executions)) if seeds is None else seeds,
+        progress=_ignore,
+    )
+    return verdicts, judge
+
+
+_GOOD = [_row(f"sort up: {n} 1", _json(f"1 {n}")) for n in range(2, 8)]
+
+
+@pytest.mark.parametrize(
+    ("execution", "outcome", "note"),
+    [
+        (_execution([], kind="sandbox_error"), "unscored", "the log"),
+        (_execution([], kind="unparsed"), "empty", "unparsed"),
+        (_execution([], kind="timeout"), "empty", "timeout"),
+        (_execution([]), "empty", "no rows"),
+        (_execution([], malformed=3), "format", "3 of 3 rows malformed: no role"),
+        (_execution(_GOOD[:2], malformed=3), "format", "3 of 5"),
+        (_execution(_GOOD[:3], malformed=3), "scored", ""),
+    ],
+)
+def test_outcomes(task, execution, outcome, note):
+    (verdict,), judge = _verify(task, [execution])
+    assert verdict.outcome == outcome
+    assert note in verdict.note
+    assert (verdict.score > 0) == (outcome == "scored") == bool(judge.asked)
+
+
+def test_score_is_the_mean_of_all_readable_rows_times_the_factors(task):
+    rows = [
+        _row("sort up: 2 1", _json("1 2")),  # E: 1
+        _row("sort up: 3 1", _json("3 1")),  # C: 0
+        _row("sort up: 4 1", "1 4"),  # stopped by the contract: 0
+        _row("sort up: 9 8 7", _json("7 8 9")),  # stopped: the benchmark's question
+    ]
+    (verdict,), judge = _verify(task, [_execution(rows)], {_json("3 1"): "C"})
+    assert verdict.factors == {"duplication": 1.0, "contamination": 0.75, "size": 1.0}
+    assert verdict.score == pytest.approx((1 + 0 + 0 + 0) / 4 * 0.75)
+    assert verdict.judge_score == pytest.approx((1 + 0) / 2)
+    counts = dict.fromkeys(gates.ROW_GATES, 0) | {"contract": 1, "contamination": 1}
+    assert verdict.gates == counts
+    assert len(judge.asked) == 2  # what a gate stopped is not judged
+    by_index = {row.index: row for row in verdict.rows}
+    assert [by_index[i].gate for i in range(4)] == ["", "", "contract", "contamination"]
+    assert [by_index[i].grade for i in range(4)] == ["E", "C", "", ""]
+
+
+def test_unreadable_rows_are_left_out_and_counted(task):
+    rows = [
+        _row("sort up: 2 1", _json("1 2")),  # E: 1
+        _row("sort up: 3 1", _json("a")),  # unreadable
+        _row("sort up: 4 1", _json("b")),  # D: 0.4
+        _row("sort up: 5 1", "1 5"),  # stopped: 0
+    ]
+    table = {_json("a"): "", _json("b"): "D"}
+    (verdict,), _ = _verify(task, [_execution(rows)], table)
+    assert verdict.score == pytest.approx(1.4 / 3)
+    assert verdict.judge_score == pytest.approx(1.4 / 2)
+    assert verdict.note == "1 of 4 verdicts unreadable"
+
+
+def test_no_readable_row_is_our_fault_but_only_stopped_rows_are_not(task):
+    rows = [_row("sort up: 3 1", _json("a"))] * 4
+    (silent,), _ = _verify(task, [_execution(rows)], {_json("a"): ""})
+    assert silent.outcome == "unscored"
+    (stopped,), _ = _verify(task, [_execution([_row("sort up: 3 1", "")] * 4)])
+    assert (stopped.outcome, stopped.score, stopped.judge_score) == ("scored", 0.0, 0.0)
+
+
+def test_a_tiny_or_repeated_set_does_not_win(task):
+    (few, repeated, good), _ = _verify(
+        task,
+        [_execution(_GOOD[:1]), _execution(_GOOD[:1] * 50), _execution(_GOOD)],
+    )
+    assert few.score == pytest.approx(1 / 4)
+    assert repeated.score == pytest.approx(1 / 50)
+    assert good.score == 1.0
+    assert few.judge_score == repeated.judge_score == 1.0
+
+
+def test_set_gates_see_the_rows_that_were_not_drawn(task):
+    hidden = _row("sort up: 9 8 7", _json("7 8 9"))
+    (verdict,), _ = _verify(task, [_execution(_GOOD * 20 + [hidden] * 60)])
+    assert verdict.factors["contamination"] == pytest.approx(2 / 3)
+    assert len(verdict.rows) == 4
+
+
+def test_all_recipes_are_judged_in_one_call_and_told_apart(task):
+    other = dataclasses.replace(task, name="other")
+    judge = _Scripted({_json("1 2"): "A"})
+    bad = _row("sort up: 2 1", _json("1 2"))
+    verdicts = verify.Verifier(judge, _SETTINGS).verify(
+        [task, other, task],
+        [_execution([bad] * 4), _execution([]), _execution(_GOOD[1:5])],
+        [3, 4, 5],
+        progress=_ignore,
+    )
+    assert [v.outcome for v in verdicts] == ["scored", "empty", "scored"]
+    assert [v.judge_score for v in verdicts] == [0.0, 0.0, 1.0]
+    assert len(judge.asked) == 8
+
+
+def test_the_seed_chooses_the_rows(task):
+    execution = _execution(_GOOD)
+    first, again, other = _verify(task, [execution] * 3, seeds=[1, 1, 2])[0]
+    assert first == again
+    assert [row.index for row in first.rows] != [row.index for row in other.rows]
+    assert len({row.index for row in first.rows}) == 4  # without replacement
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        ([("user", "q"), ("assistant", "a")], ("q", "a")),
+        ([("user", "q"), ("assistant", "a"), ("user", "bye")], ("q", "a")),
+        (
+            [("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "r"),
+             ("assistant", "b")],
+            ("system: s\nuser: q\nassistant: a\nuser: r", "b"),
+        ),
+        ([("assistant", "a")], ("", "a")),
+        ([("user", "q")], ("", "")),
+        ([], ("", "")),
+    ],
+)
+def test_question_and_answer(turns, expected):
+    row = {"dialogs": [{"role": role, "content": text} for role, text in turns]}
+    assert verify.question_and_answer(row) == expected
+
+
+@pytest.fixture(scope="module")
+def verifier(judge_engine, chat_tokenizer):
+    engine, params = judge_engine
+    style = rubric.RubricStyle(name="compact", max_chars=60)
+    judge = judging.Judge(engine, params, chat_tokenizer, style=style, min_mass=1e-6)
+    return verify.Verifier(judge, _SETTINGS)
+
+
+def test_a_verdict_does_not_depend_on_the_other_recipes(task, verifier):
+    executions = [_execution(_GOOD), _execution([]), _execution(_GOOD[:2] * 3)]
+
+    def ask(chosen):
+        return verifier.verify(
+            [task] * len(chosen), [executions[i] for i in chosen], chosen, progress=_ignore
+        )
+
+    together = ask([0, 1, 2])
+    assert ask([2, 0]) == [together[2], together[0]]
+    assert 0.0 < together[0].score < 1.0
+
+
+_TEXT = st.one_of(
+    st.text(st.characters(codec=None), max_size=80),
+    st.sampled_from(["Grade: E", "<|im_end|>", "\\boxed{", '{"answer": "1"}', "\ud800"]),
+)
+_TURNS = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "user", "assistant"]), "content": _TEXT}
+    ),
+    max_size=4,
+)
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(st.lists(st.fixed_dictionaries({"dialogs": _TURNS}), min_size=1, max_size=6))
+def test_nothing_in_a_row_crashes_the_verifier(task, verifier, rows):
+    (verdict,) = verifier.verify([task], [_execution(rows)], [0], progress=_ignore)
+    assert verdict.outcome == "scored"
+    assert 0.0 <= verdict.score <= 1.0
+    for row in verdict.rows:
+        assert row.gate in gates.ROW_GATES or row.grade in rubric.SCORES
