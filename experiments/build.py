@@ -4,37 +4,26 @@ Config stops here: nothing below has heard of ConfigDict. What a user can get wr
 found here, before any work starts, and raised as `checks.UserError`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
 from typing import Any, Protocol
 
 from flax import nnx
-import jax
-import jax.numpy as jnp
 import ml_collections as mlc
 
 from datachef_jax import types
 from datachef_jax.finetune import optimizer as finetune_optimizers
 from datachef_jax.models.qwen3 import config as qwen3_config
 from datachef_jax.models.qwen3 import weights
-from datachef_jax.recipes import compose
 from datachef_jax.recipes import handwritten
+from datachef_jax.recipes import parse
 from datachef_jax.recipes.execute import Executor
-from datachef_jax.rl import advantages
-from datachef_jax.rl import logprobs
-from datachef_jax.rl import losses
-from datachef_jax.rl import rewards
-from datachef_jax.rl import update
 from datachef_jax.sampling.engine import Engine
 from datachef_jax.serving.generator import Generator
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
-from datachef_jax.training import loop
-from datachef_jax.training import optimizer as rl_optimizers
-from datachef_jax.training import state as training_state
-from datachef_jax.training import step as training_step
 from datachef_jax.verifier import gates
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier.judge import Judge
@@ -45,6 +34,7 @@ from experiments import checks
 from experiments import environment
 from experiments import evaluation
 from experiments import finetuning
+from experiments import grpo
 from experiments import pools
 from experiments import table1
 from sandbox import pool as sandbox_pool
@@ -101,38 +91,47 @@ def _table1(
     held_out = _held_out(tasks, config.evaluation.tasks)
     _check_prompts(config, tasks, tokenizer, style)
 
-    policy_engine = _policy_engine(config, models("policy"), tokenizer)
+    policy = models("policy")
+    engine = _policy_engine(config, policy, tokenizer)
     sandbox = _sandbox(config, models("generator"), tokenizer)
-    verifier = _verifier(config, models("judge"), tokenizer)
-    executor = _executor(sandbox, workdir, row_cap=config.sandbox.row_cap)
-    stages = _stages(
-        config, policy_engine, tokenizer, style, executor, verifier, models("policy")
+    parts = dict(
+        prompt=functools.partial(_prompt, tokenizer=tokenizer, style=style),
+        decode=tokenizer.decode,
+        executor=_executor(config, sandbox, workdir, row_cap=config.sandbox.row_cap),
+        verifier=_verifier(config, models("judge"), tokenizer),
     )
     return table1.Table1(
         workdir=workdir,
         tasks=held_out,
         seeds=[config.seed + i for i in range(config.evaluation.seeds)],
-        train=_train(config, models("policy"), tasks, tokenizer, stages),
+        train=grpo.trainer(
+            config,
+            params=policy.params,
+            tasks=[task for task in tasks if not task.held_out],
+            stages=grpo.stages(
+                config,
+                graphdef=policy.graphdef,
+                reference=policy.params,
+                engine=engine,
+                **parts,
+            ),
+            pad_id=tokenizer.pad_id,
+        ),
         policies={
             "untrained": evaluation.Policy(
                 engine=_policy_engine(config, models("base"), tokenizer),
                 params=models("base").params,
             ),
-            "cold_start": evaluation.Policy(
-                engine=policy_engine, params=models("policy").params
-            ),
+            "cold_start": evaluation.Policy(engine=engine, params=policy.params),
         },
         evaluator=evaluation.Evaluator(
-            prompt=stages.prompt,
-            decode=stages.decode,
-            executor=executor,
-            verifier=verifier,
+            **parts,
             recipes=config.evaluation.recipes,
             temperature=config.sampling.temperature,
             max_new_tokens=config.sampling.max_new_tokens,
         ),
         by_hand={task.name: _by_hand(task) for task in held_out},
-        executor=_executor(sandbox, workdir, row_cap=0),
+        executor=_executor(config, sandbox, workdir, row_cap=0),
         finetuner=_finetuner(config, models("base"), tokenizer, workdir),
         oracle=config.evaluation.oracle,
         sandbox=sandbox,
@@ -170,7 +169,8 @@ def _model(
                 f"its vocabulary of {model.config.vocab_size} is smaller than the "
                 f"tokenizer's {tokenizer.vocab_size}"
             )
-    return Model(*nnx.split(model, nnx.Param))
+    graphdef, params = nnx.split(model, nnx.Param)
+    return Model(graphdef=graphdef, params=params)
 
 
 def _tasks(config: mlc.ConfigDict, workdir: pathlib.Path) -> list[types.Task]:
@@ -259,6 +259,8 @@ def _verifier(
             tokenizer,
             style=rubric.RubricStyle(name=judge.style, max_chars=judge.max_chars),
             min_mass=judge.min_mass,
+            max_prompt_tokens=max(judge.prompt_buckets),
+            rows=judge.rows,
         )
     with checks.blame("config.verifier", verifier.to_dict()):
         settings = VerifierSettings(
@@ -285,6 +287,7 @@ def _sandbox(
         engine,
         model.params,
         tokenizer,
+        max_prompt_tokens=max(section.prompt_buckets),
         max_new_tokens=section.max_new_tokens,
         temperature=section.temperature,
     )
@@ -297,127 +300,19 @@ def _sandbox(
     )
 
 
-def _stages(
+def _executor(
     config: mlc.ConfigDict,
-    engine: Engine,
-    tokenizer: ChatTokenizer,
-    style: prompts.PromptStyle,
-    executor: Executor,
-    verifier: Verifier,
-    policy: Model,
-) -> training_step.Stages:
-    """Builds the stages of a training step."""
-    rl, sampling = config.rl, config.sampling
-    reference = jax.tree.map(jnp.copy, policy.params) if rl.kl_weight else None
-    return training_step.Stages(
-        prompt=functools.partial(_prompt, tokenizer=tokenizer, style=style),
-        sample=functools.partial(
-            engine.generate,
-            group_size=rl.group_size,
-            temperature=sampling.temperature,
-            max_new_tokens=sampling.max_new_tokens,
-        ),
-        decode=tokenizer.decode,
-        execute=executor.run,
-        verify=functools.partial(verifier.verify, progress=lambda rows: None),
-        reward=functools.partial(
-            rewards.rewards,
-            lambda_empty=rl.lambda_empty,
-            lambda_format=rl.lambda_format,
-        ),
-        advantage=functools.partial(
-            advantages.group_relative, divide_by_std=rl.divide_by_std, delta=rl.delta
-        ),
-        update=functools.partial(
-            training_state.advance,
-            update=_update(config, policy.graphdef),
-            ref_params=reference,
-        ),
+    sandbox: sandbox_pool.Sandbox,
+    workdir: pathlib.Path,
+    *,
+    row_cap: int,
+) -> Executor:
+    return Executor(
+        sandbox=sandbox,
+        directory=workdir / "sandbox" / f"row_cap_{row_cap}",
+        row_cap=row_cap,
+        max_dataset_bytes=config.sandbox.dataset_bytes,
     )
-
-
-def _update(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Update:
-    """Builds the jitted policy update."""
-    rl, sampling = config.rl, config.sampling
-    completions = rl.prompts_per_step * rl.group_size
-    clip = dict(clip_low=rl.clip_low, clip_high=rl.clip_high)
-    budget = completions * sampling.max_new_tokens
-    surrogates = {
-        "token": (losses.clipped_surrogate, budget, dict(token_budget=budget)),
-        "recipe": (
-            losses.recipe_surrogate,
-            completions,
-            dict(completions=completions, max_log_ratio=rl.max_log_ratio),
-        ),
-    }
-    surrogate, divisor, numbers = surrogates[rl.ratio]
-    return update.make(
-        functools.partial(
-            logprobs.completion_logprobs,
-            graphdef,
-            max_new_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-        ),
-        functools.partial(surrogate, **clip, **numbers),
-        _rl_optimizer(config),
-        kl_weight=rl.kl_weight,
-        kl_divisor=divisor,
-        micro_batch=rl.micro_batch,
-        updates_per_step=rl.updates_per_step,
-    )
-
-
-def _rl_optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
-    settings = config.optimizer.to_dict()
-    with checks.blame("config.optimizer", settings):
-        schedule = rl_optimizers.schedule(
-            peak=settings.pop("learning_rate"),
-            warmup_steps=settings.pop("warmup_steps"),
-            final_fraction=settings.pop("final_fraction"),
-            total_steps=config.rl.steps * config.rl.updates_per_step,
-        )
-        return rl_optimizers.adamw(schedule, **settings)
-
-
-def _train(
-    config: mlc.ConfigDict,
-    policy: Model,
-    tasks: Sequence[types.Task],
-    tokenizer: ChatTokenizer,
-    stages: training_step.Stages,
-) -> Callable[[int, pathlib.Path], nnx.State]:
-    """Returns what trains the policy with a seed, in a folder."""
-    rl, sampling, pool = config.rl, config.sampling, config.pool
-    known = [task for task in tasks if not task.held_out]
-    optimizer = _rl_optimizer(config)
-
-    def train(seed: int, folder: pathlib.Path) -> nnx.State:
-        params = jax.tree.map(jnp.copy, policy.params)  # a step consumes its state
-        state = loop.run(
-            training_state.create(params, optimizer),
-            tasks=pools.stream(
-                known,
-                prompts_per_step=rl.prompts_per_step,
-                smallest=pool.smallest,
-                largest=pool.largest,
-                seed=seed,
-            ),
-            step=functools.partial(
-                training_step.train_step,
-                stages=stages,
-                seed=seed,
-                group_size=rl.group_size,
-                row_tokens=sampling.max_prompt_tokens + sampling.max_new_tokens,
-                pad_id=tokenizer.pad_id,
-            ),
-            steps=rl.steps,
-            workdir=folder,
-            every_steps=config.checkpoint.every_steps,
-            keep=config.checkpoint.keep,
-        )
-        return state.params
-
-    return train
 
 
 def _finetuner(
@@ -462,10 +357,10 @@ def _finetuner(
 def _by_hand(task: types.Task) -> dict[str, str]:
     """Returns the hand-written recipes of a task by "expert" or source id."""
     singles = {
-        source.id: compose.render(handwritten.single_source(source))
+        source.id: parse.render(handwritten.single_source(source))
         for source in task.sources
     }
-    return {"expert": compose.render(handwritten.expert(task))} | singles
+    return {"expert": parse.render(handwritten.expert(task))} | singles
 
 
 PROGRAMMES = {"table1": _table1}

@@ -12,10 +12,10 @@ matplotlib.use("agg")  # no display
 
 INK, MUTED, ACCENT = "#1f2430", "#8a8f98", "#b4532a"
 _LINES = (ACCENT, "#2f5d8a", "#5b7f3b", "#7a5195")
-# From the worst outcome to the best: what ran into nothing, then A to E.
+# What can become of a row, from bad to good.
 OUTCOMES = {
-    "no data": "#3b3f46",
-    "gated": "#767b84",
+    "unread": "#b9bcc1",
+    "gated": "#6a6f78",
     "A": "#8c2f1f",
     "B": "#bf5b32",
     "C": "#dd9653",

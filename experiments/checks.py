@@ -10,8 +10,11 @@ import contextlib
 import pathlib
 from typing import Any
 
+import ml_collections as mlc
+
 from experiments import results
 
+RATIOS = ("token", "recipe")
 _MISSING = "(not set)"
 
 
@@ -32,6 +35,38 @@ def require(condition: bool, field: str, value: Any, message: str) -> None:
     """Raises a UserError about a field unless the condition holds."""
     if not condition:
         raise UserError(f"{field}={value!r}: {message}")
+
+
+def numbers(config: mlc.ConfigDict) -> None:
+    """Makes sure of what the parts of an experiment expect of each other's numbers."""
+    rl, sampling, evaluation = config.rl, config.sampling, config.evaluation
+    completions = rl.prompts_per_step * rl.group_size
+    for holds, field, value, message in (
+        (rl.group_size >= 2, "rl.group_size", rl.group_size, "must be at least 2"),
+        (
+            rl.group_size <= sampling.rows,
+            "rl.group_size",
+            rl.group_size,
+            f"does not fit config.sampling.rows={sampling.rows}",
+        ),
+        (
+            rl.micro_batch >= 1 and completions % rl.micro_batch == 0,
+            "rl.micro_batch",
+            rl.micro_batch,
+            f"must divide the {completions} completions of a step",
+        ),
+        (rl.ratio in RATIOS, "rl.ratio", rl.ratio, f"must be one of {RATIOS}"),
+        (
+            1 <= evaluation.recipes <= sampling.rows,
+            "evaluation.recipes",
+            evaluation.recipes,
+            f"does not fit config.sampling.rows={sampling.rows}",
+        ),
+        (evaluation.seeds >= 1, "evaluation.seeds", evaluation.seeds, "must be >= 1"),
+        (len(evaluation.tasks) > 0, "evaluation.tasks", evaluation.tasks, "is empty"),
+        (evaluation.oracle >= 1, "evaluation.oracle", evaluation.oracle, "must be >= 1"),
+    ):
+        require(holds, f"config.{field}", value, message)
 
 
 def workdir(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:

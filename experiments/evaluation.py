@@ -13,8 +13,6 @@ from datachef_jax import types
 from datachef_jax.recipes import parse
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.sampling.engine import Engine
-from datachef_jax.text import prompts
-from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.training import rollouts
 from datachef_jax.training.rollouts import Rollout
 from datachef_jax.verifier.verify import Verifier
@@ -35,8 +33,8 @@ class Evaluator:
     """Measures policies on tasks.
 
     Attributes:
-      tokenizer: Of all policies.
-      style: Of their prompts.
+      prompt: The prompt of a task as ids.
+      decode: The text of ids.
       executor: Runs the recipes.
       verifier: Grades what they leave.
       recipes: Sampled by each policy for each task.
@@ -44,8 +42,8 @@ class Evaluator:
       max_new_tokens: Longest recipe.
     """
 
-    tokenizer: ChatTokenizer
-    style: prompts.PromptStyle
+    prompt: Callable[[types.Task], Sequence[int]]
+    decode: Callable[[Sequence[int]], str]
     executor: Executor
     verifier: Verifier
     recipes: int
@@ -70,7 +68,7 @@ class Evaluator:
         """
         completions = policy.engine.generate(
             policy.params,
-            [self._prompt(task) for task in tasks],
+            [self.prompt(task) for task in tasks],
             group_size=self.recipes,
             seeds=np.concatenate([_seeds(t, seed, self.recipes) for t in tasks]),
             temperature=self.temperature,
@@ -109,10 +107,10 @@ class Evaluator:
         No reward is given here: the records have None and an advantage of 0.
         """
         if texts is None:
-            texts = [self.tokenizer.decode(c.tokens) for c in completions]
-        executions = self.executor.run(tasks, texts, progress=progress)
+            texts = [self.decode(c.tokens) for c in completions]
         named = zip(tasks, texts, strict=True)
-        seeds = [_recipe_seed(task, text, seed) for task, text in named]
+        seeds = [recipe_seed(task, text, seed) for task, text in named]
+        executions = self.executor.run(tasks, texts, seeds, progress)
         verdicts = self.verifier.verify(
             tasks, executions, seeds, progress=lambda rows: None
         )
@@ -121,18 +119,13 @@ class Evaluator:
         return [
             rollouts.record(
                 *stage,
-                member=row % self.recipes,
-                prompt=self.tokenizer.decode(self._prompt(stage[0])),
+                prompt=self.decode(self.prompt(stage[0])),
                 text=text,
                 reward=None,
                 advantage=0.0,
             )
-            for row, (*stage, text) in enumerate(stages)
+            for *stage, text in stages
         ]
-
-    def _prompt(self, task: types.Task) -> list[int]:
-        chat = prompts.policy_messages(task, self.style)
-        return self.tokenizer.chat(chat, generation_prompt=True)
 
 
 def figures(made: Sequence[Rollout]) -> dict[str, float | None]:
@@ -179,7 +172,7 @@ def _seeds(task: types.Task, seed: int, count: int) -> np.ndarray:
     return np.random.SeedSequence(key).generate_state(count)
 
 
-def _recipe_seed(task: types.Task, text: str, seed: int) -> int:
-    """Returns the verifier's seed: equal recipes for a task get equal verdicts."""
+def recipe_seed(task: types.Task, text: str, seed: int) -> int:
+    """Returns the seed of a recipe: equal ones for a task run and are graded alike."""
     key = [seed, zlib.crc32(task.name.encode()), zlib.crc32(text.encode())]
     return int(np.random.SeedSequence(key).generate_state(1)[0])

@@ -70,13 +70,13 @@ class Finetuner:
             they add up to `steps` however the score was come by.
 
         Returns:
-          `dbs` (percent), `rows` (after the draw), `dataset` (their hash) and
+          `dbs` (percent), `dataset` (the rows' hash), `rows` (after the draw) and
           `final_loss` (nats per target, mean of the last tenth of the updates;
           None without training).
         """
-        rows = dataset.draw(rows, self.max_rows, seed)
         content = json.dumps([row["dialogs"] for row in rows], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:16] if rows else "base"
+        drawn = [rows[i] for i in dataset.draw(len(rows), self.max_rows, seed)]
         path = self.folder / f"seed{seed}" / task.name / f"{digest}.json"
         if path.exists():
             progress(self.steps)
@@ -84,8 +84,8 @@ class Finetuner:
             path,
             lambda: {
                 "dataset": digest,
-                "rows": len(rows),
-                **self._measure(task, rows, seed=seed, progress=progress),
+                "rows": len(drawn),
+                **self._measure(task, drawn, seed=seed, progress=progress),
             },
         )
 
@@ -121,7 +121,8 @@ class Finetuner:
                 sync_every=self.sync_every,
                 on_step=lambda step, state, loss: progress(1),
             )
-            params, final_loss = state.params, float(losses[-(self.steps // 10 + 1) :].mean())
+            last = losses[-(self.steps // 10 + 1) :]
+            params, final_loss = state.params, float(last.mean())
         else:
             progress(self.steps)
         score = evaluate.evaluate(self.engine, params, self.tokenizer, task)

@@ -17,8 +17,8 @@ from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.finetune import packing
 from datachef_jax.models.qwen3 import config as qwen3_config
 from datachef_jax.models.qwen3 import weights
-from datachef_jax.recipes import compose
 from datachef_jax.recipes import grammar
+from datachef_jax.recipes import parse
 from datachef_jax.tasks import sources
 from datachef_jax.tasks.mini import names
 from datachef_jax.tasks.mini import pool
@@ -90,7 +90,7 @@ def make_tokenizer(
         # Every second one about other topics, so that no family's words stand out.
         replace = rename.renamer(rng, topics=bool(index % 2))
         asked.append(replace(prompts.policy_messages(task, style)[0]["content"]))
-        written.append(replace(compose.render(recipe)))
+        written.append(replace(parse.render(recipe)))
     rows = _row_texts(tasks, rows_per_source)
     trained = tokenizer_lib.train(
         asked + written + rows + list(names.quoted()) * _NAME_WEIGHT,
@@ -121,7 +121,7 @@ def make_base(
     benchmark_size: int,
     seed: int,
     workdir: pathlib.Path,
-) -> pathlib.Path:
+) -> dict[str, float]:
     """Pretrains the mini base model, which is the target of fine-tuning."""
     tasks = pool.build(
         workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size
@@ -154,7 +154,7 @@ def make_policy(
     benchmark_size: int,
     seed: int,
     workdir: pathlib.Path,
-) -> pathlib.Path:
+) -> dict[str, float]:
     """Teaches the mini policy the recipe format and to copy names from its prompt.
 
     The stages are a curriculum: prompts with few sources first.
@@ -257,7 +257,7 @@ def make_judge(
     benchmark_size: int,
     seed: int,
     workdir: pathlib.Path,
-) -> pathlib.Path:
+) -> dict[str, float]:
     """Trains the mini judge, which also answers the recipes' LLM calls."""
     tasks = pool.build(
         workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size

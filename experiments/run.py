@@ -22,12 +22,15 @@ import shutil
 import sys
 import time
 
+# Its advice to install PyTorch, which nothing here uses; read at its first import.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Launched by its path, a script gets its own folder on sys.path, not the root.
 sys.path.insert(0, str(_ROOT))
 
 from absl import app  # noqa: E402
 from absl import flags  # noqa: E402
+from absl import logging  # noqa: E402
 from flax import nnx  # noqa: E402
 import jax  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
@@ -49,6 +52,7 @@ _WORKDIR = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     """Runs the experiment; a UserError becomes a message and exit code 2."""
     del argv
+    logging.set_verbosity(logging.WARNING)  # not what JAX says of each platform
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(_WORKDIR.value or _default_workdir(filename)).absolute()
     try:

@@ -98,7 +98,7 @@ def train(
     seed: int,
     workdir: pathlib.Path,
     evaluate: Callable[[qwen3.Qwen3], dict[str, float]],
-) -> pathlib.Path:
+) -> dict[str, float]:
     """Trains a model stage by stage and saves it after each.
 
     Args:
@@ -110,11 +110,15 @@ def train(
       evaluate: Measures the model after each stage.
 
     Returns:
-      The checkpoint folder.
+      Mean loss over the first and the last hundred steps, in nats a target, and what
+      `evaluate` says of the last model.
     """
     workdir.mkdir(parents=True, exist_ok=True)
 
+    losses: list[float] = []
+
     def log(record: dict) -> None:
+        losses.append(record["loss"])
         with open(workdir / "losses.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -129,4 +133,4 @@ def train(
         print(stage.name, json.dumps(scores), flush=True)
         with open(workdir / "evaluation.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage.name, **scores}) + "\n")
-    return workdir / "checkpoint"
+    return {"loss/first": losses[0], "loss/last": losses[-1], **scores}

@@ -27,6 +27,7 @@ from experiments import evaluation
 from experiments import finetuning
 from experiments import results
 from experiments import table
+from sandbox import pool as sandbox_pool
 
 POLICIES = ("untrained", "cold_start", "grpo")
 BY_HAND = "hand-written"  # in the place of a method: where their rollouts are kept
@@ -76,7 +77,7 @@ class Table1:
       executor: Runs recipes on whole sources, for fine-tuning.
       finetuner: Turns rows into benchmark scores.
       oracle: How many of the best-graded recipes are fine-tuned on.
-      sandbox: How recipes are isolated, for the record.
+      sandbox: Of both executors; started and ended by `run`.
     """
 
     workdir: pathlib.Path
@@ -89,11 +90,14 @@ class Table1:
     executor: Executor
     finetuner: finetuning.Finetuner
     oracle: int
-    sandbox: Mapping[str, Any]
+    sandbox: sandbox_pool.Sandbox
 
     def run(self, record: environment.Environment) -> None:
         """Runs what is not done yet, prints the table, writes `summary.json`."""
-        record.note("sandbox", dict(self.sandbox))
+        with self.sandbox:
+            self._run(record)
+
+    def _run(self, record: environment.Environment) -> None:
         with record.stage("GRPO"):
             trained = {
                 seed: self.train(seed, self.workdir / "grpo" / f"seed{seed}")
@@ -202,7 +206,11 @@ class Table1:
             executions = self.executor.run(
                 [tasks[task] for task, _ in missing],
                 [text for _, text in missing],
-                progress=bar.update,
+                [
+                    evaluation.recipe_seed(tasks[task], text, self.seeds[0])
+                    for task, text in missing
+                ],
+                bar.update,
             )
         for key, execution in zip(missing, executions, strict=True):
             kept = {"kind": execution.kind, "log": execution.log}

@@ -1,5 +1,6 @@
 """Frames between a recipe's process and the sandbox: a length, then JSON."""
 
+from collections.abc import Iterator
 import json
 import os
 import struct
@@ -23,24 +24,23 @@ class Inbox:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
-    def feed(self, piece: bytes) -> list[Frame]:
-        """Returns the frames that `piece` completes.
+    def feed(self, piece: bytes) -> Iterator[Frame]:
+        """Yields the frames that `piece` completes, those before a bad one included.
 
         Raises:
           ValueError: If a frame is too long or no JSON object.
         """
         self._bytes += piece
-        frames = []
         while len(self._bytes) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._bytes)
             if length > MAX_BYTES:
                 raise ValueError(f"a frame of {length} bytes, at most {MAX_BYTES}")
             end = _LENGTH.size + length
             if len(self._bytes) < end:
-                break
-            frames.append(_decode(bytes(self._bytes[_LENGTH.size : end])))
+                return
+            frame = bytes(self._bytes[_LENGTH.size : end])
             del self._bytes[:end]
-        return frames
+            yield _decode(frame)
 
 
 def _decode(body: bytes) -> Frame:

@@ -7,6 +7,7 @@ a failure out of a success, not the other way round.
 import atexit
 from collections.abc import Sequence
 import contextlib
+import errno
 import gc
 import json
 import linecache
@@ -30,8 +31,14 @@ from sandbox import program
 from sandbox import syscalls
 from sandbox.aidp import session
 
-_DISK_ERRNOS = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
-_REFUSAL_ERRNOS = (1, 13)  # EPERM, EACCES
+_ERRNO_CODES = {
+    errno.ENOMEM: program.MEMORY_ERROR,
+    errno.EFBIG: program.DISK_ERROR,
+    errno.ENOSPC: program.DISK_ERROR,
+    errno.EDQUOT: program.DISK_ERROR,
+    errno.EPERM: program.FORBIDDEN,
+    errno.EACCES: program.FORBIDDEN,
+}
 
 _CHANNEL = 3  # where the descriptor of the channel lies, after stdin, stdout, stderr
 
@@ -146,11 +153,8 @@ def _execute(script: str, name: str) -> int:
 def _classify(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         return program.MEMORY_ERROR
-    if isinstance(error, OSError) and error.errno in _DISK_ERRNOS:
-        return program.DISK_ERROR
-    if isinstance(error, OSError) and error.errno in _REFUSAL_ERRNOS:
-        return program.FORBIDDEN
-    return program.RUNTIME_ERROR
+    number = error.errno if isinstance(error, OSError) else None
+    return _ERRNO_CODES.get(number, program.RUNTIME_ERROR)
 
 
 def _print_traceback(error: BaseException, name: str) -> None:

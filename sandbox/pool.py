@@ -180,7 +180,7 @@ class _Recipe:
         directories.wipe(self._job.directory)
         for folder in ("data/processed", "tmp"):
             (self._job.directory / folder).mkdir(parents=True)
-        return self._program("processing.py", self._job.processing, calls_made=0)
+        return self._program("processing.py", self._job.processing, 0)
 
     def next(self, ending: Ending) -> Program | None:
         """Takes note of an ending. Returns what to run next, None if this was all."""
@@ -197,7 +197,7 @@ class _Recipe:
 
     def _second(self) -> Program:
         made = self._processed.llm_calls
-        return self._program("verification.py", self._job.verification, calls_made=made)
+        return self._program("verification.py", self._job.verification, made)
 
     def _conclude(self, ending: Ending, kind: str) -> None:
         first, log, verification = ending, _explain(ending, kind), ""
@@ -214,7 +214,7 @@ class _Recipe:
             verification=verification,
         )
 
-    def _program(self, name: str, script: str, *, calls_made: int) -> Program:
+    def _program(self, name: str, script: str, llm_calls_made: int) -> Program:
         directory = self._job.directory.resolve()
         sources: list[dict[str, Any]] = [
             dataclasses.asdict(source) | {"path": str(source.path.resolve())}
@@ -235,7 +235,8 @@ class _Recipe:
             threads=self._limits.processes,
             disk_bytes=self._limits.dataset_bytes,
             log_bytes=self._limits.output_bytes,
-            llm_calls=self._limits.llm_calls - calls_made,
+            llm_calls=self._limits.llm_calls,
+            llm_calls_made=llm_calls_made,
         )
 
 

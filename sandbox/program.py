@@ -30,7 +30,8 @@ class Program:
       threads: How many it may have.
       disk_bytes: How much its directory may hold.
       log_bytes: How much of the end of its output is kept.
-      llm_calls: How many it may make.
+      llm_calls: How many its recipe may make.
+      llm_calls_made: How many its recipe has made before.
     """
 
     job: dict[str, Any]
@@ -40,6 +41,7 @@ class Program:
     disk_bytes: int
     log_bytes: int
     llm_calls: int
+    llm_calls_made: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class Ending:
       killed: Why it was killed: "timeout", "disk", "forbidden", or "".
       log: End of its output.
       calls: Toolkit calls: function, rows in, rows out.
-      llm_calls: How many it made.
+      llm_calls: How many its recipe has made.
       cpu_seconds: Of the child.
       wall_seconds: From fork to exit, waiting for LLM answers excluded.
       peak_bytes: Its largest resident set.
@@ -95,7 +97,7 @@ class Child:
         self._output, self._outbox = bytearray(), bytearray()
         self._inbox, self._frames = channel.Inbox(), 0
         self._calls: list[tuple[str, int, int]] = []
-        self._llm_calls = 0
+        self._llm_calls = program.llm_calls_made
         self._waited = 0.0
 
     def deadline(self) -> float | None:
@@ -150,10 +152,10 @@ class Child:
     def _ask(self, question: Any, now: float) -> None:
         if self.question or not _is_question(question):
             raise ValueError("no question for a language model")
-        allowed = self.program.llm_calls
-        if self._llm_calls + len(question) > allowed:
+        made, allowed = self._llm_calls, self.program.llm_calls
+        if made + len(question) > allowed:
             error = (
-                f"a recipe may make {allowed} LLM calls: {self._llm_calls} made,"
+                f"a recipe may make {allowed} LLM calls: {made} made,"
                 f" {len(question)} more asked for"
             )
             self._outbox += channel.encode({"error": error})

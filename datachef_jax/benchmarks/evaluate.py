@@ -44,16 +44,19 @@ def evaluate(
     params: nnx.State,
     tokenizer: ChatTokenizer,
     task: types.Task,
+    *,
+    max_new_tokens: int,
 ) -> Score:
     """Asks a model all questions of a benchmark.
 
     The prompt is the bare question as the only user turn, as in training rows.
 
     Args:
-      engine: Generates up to its own `max_new_tokens` for each question.
+      engine: Generates the answers.
       params: Of the model to be scored.
       tokenizer: The model's.
       task: Whose examples, contract and metric are used.
+      max_new_tokens: Where answers are cut.
 
     Raises:
       ValueError: If the task has no examples, or a question is longer than what the
@@ -67,7 +70,7 @@ def evaluate(
         group_size=1,
         seeds=np.zeros(len(task.examples), np.uint32),  # greedy: no noise is drawn
         temperature=0.0,
-        max_new_tokens=engine.max_new_tokens,
+        max_new_tokens=max_new_tokens,
     )
     graded = tuple(
         grade(tokenizer.decode(completion.tokens), example.answer, task)

@@ -5,8 +5,6 @@ which sources they use, how they handle them, and whether they remove duplicates
 """
 
 from collections.abc import Sequence
-import dataclasses
-import json
 
 from datachef_jax.types import Handling
 from datachef_jax.types import PlanItem
@@ -73,7 +71,8 @@ def compose(
         )
         for source, handling in uses
     )
-    script = ["from aidp import *", "", "parts = []"]
+    imports = ["import re"] if any("re.sub(" in h.user for _, h in uses) else []
+    script = [*imports, "from aidp import *", "", "parts = []"]
     for source, handling in uses:
         script += _block(source, handling)
     script.append("ds = concatenate_datasets(parts)")
@@ -89,15 +88,4 @@ def compose(
         workflow=f"Handle each dataset as said above, join them, {end}",
         processing="\n".join(script) + "\n",
         verification=_VERIFICATION,
-    )
-
-
-def render(recipe: Recipe) -> str:
-    """Writes a recipe as a completion; `parse.parse` reads it back."""
-    items = ",\n".join(json.dumps(dataclasses.asdict(i)) for i in recipe.training_data)
-    return (
-        f"## Training Data\n[\n{items}\n]\n\n"
-        f"## Data Processing Workflow\n{recipe.workflow}\n\n"
-        f"```python\n{recipe.processing}```\n\n"
-        f"```python\n{recipe.verification}```"
     )

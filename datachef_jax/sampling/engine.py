@@ -19,6 +19,10 @@ from datachef_jax.models.qwen3 import cache
 from datachef_jax.sampling import logits
 from datachef_jax.types import Completion
 
+# Prompts read at a time. A constant, as XLA's CPU code gives a prompt other last bits
+# among four than among eight, and a completion must not depend on the group size.
+_PREFILL_PROMPTS = 4
+
 
 def ignore(count: int):
     """Does nothing with the number of completions that have become ready."""
@@ -98,28 +102,27 @@ class Engine:
                 f"got {seeds.dtype}{seeds.shape}"
             )
         done: list[Completion | None] = [None] * len(seeds)
-        per_batch = self._rows // group_size
-        for bucket, chosen in self._batches(prompts, per_batch):
-            # One more than `per_batch` where the group does not divide the rows.
-            count = -(-self._rows // group_size)
-            tokens, lengths = self._pad([prompts[i] for i in chosen], count, bucket)
+        for bucket, chosen in self._batches(prompts, self._rows // group_size):
+            hidden, filled = self._prefill(
+                params, [prompts[i] for i in chosen], bucket, group_size
+            )
             places = [i * group_size + g for i in chosen for g in range(group_size)]
             row_seeds = np.zeros(self._rows, np.uint32)
             row_seeds[: len(places)] = seeds[places]
-            sampled = _generate(
+            sampled, _ = _decode(
                 params,
-                tokens,
-                lengths,
+                hidden,
+                filled,
                 row_seeds,
                 np.arange(self._rows) < len(places),
                 np.float32(temperature),
                 np.int32(max_new_tokens),
                 graphdef=self._graphdef,
-                group_size=group_size,
-                max_new_tokens=self._max_new_tokens,
+                steps=self._max_new_tokens,
                 end_id=self._end_id,
             )
-            for place, completion in zip(places, self._unpack(sampled)):
+            # Rows beyond `places` only fill up the batch.
+            for place, completion in zip(places, self._unpack(sampled), strict=False):
                 done[place] = completion
             progress(len(places))
         return done
@@ -181,6 +184,24 @@ class Engine:
             for start in range(0, len(indices), size):
                 yield bucket, indices[start : start + size]
 
+    def _prefill(
+        self,
+        params: nnx.State,
+        prompts: Sequence[Sequence[int]],
+        bucket: int,
+        group_size: int,
+    ) -> tuple[Float[Array, "rows embed"], cache.KVCache]:
+        """Reads every prompt once and gives each of its group a copy of the cache."""
+        parts = []
+        for start in range(0, len(prompts), _PREFILL_PROMPTS):
+            some = prompts[start : start + _PREFILL_PROMPTS]
+            tokens, lengths = self._pad(some, _PREFILL_PROMPTS, bucket)
+            parts.append(_prefill(params, tokens, lengths, graphdef=self._graphdef))
+        source = np.minimum(np.arange(self._rows) // group_size, len(prompts) - 1)
+        return _spread(
+            parts, source.astype(np.int32), slots=bucket + self._max_new_tokens
+        )
+
     def _pad(
         self, prompts: Sequence[Sequence[int]], count: int, bucket: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -221,29 +242,56 @@ class _Loop(NamedTuple):
     sampled: _Sampled
 
 
-@functools.partial(
-    jax.jit, static_argnames=("graphdef", "group_size", "max_new_tokens", "end_id")
-)
-def _generate(
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _prefill(
     params: nnx.State,
     prompts: Int[Array, "prompts bucket"],
-    prompt_lengths: Int[Array, " prompts"],
+    lengths: Int[Array, " prompts"],
+    *,
+    graphdef: nnx.GraphDef,
+) -> tuple[Float[Array, "prompts embed"], cache.KVCache]:
+    """Returns the hidden state of each prompt's last token, and the cache."""
+    model = nnx.merge(graphdef, params)
+    return model.prefill(prompts, lengths, max_length=prompts.shape[1])
+
+
+@functools.partial(jax.jit, static_argnames="slots")
+def _spread(
+    parts: list[tuple[Float[Array, "prompts embed"], cache.KVCache]],
+    source: Int[Array, " rows"],
+    *,
+    slots: int,
+) -> tuple[Float[Array, "rows embed"], cache.KVCache]:
+    """Gives each row its prompt's state, with room for the completion."""
+    hidden, filled = jax.tree.map(lambda *x: jnp.concatenate(x)[source], *parts)
+    layers = tuple(cache.widen(layer, slots=slots) for layer in filled.layers)
+    return hidden, cache.KVCache(layers=layers, lengths=filled.lengths)
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("graphdef", "steps", "end_id"),
+    donate_argnames="filled",
+)
+def _decode(
+    params: nnx.State,
+    hidden: Float[Array, "rows embed"],
+    filled: cache.KVCache,
     seeds: UInt32[Array, " rows"],
     live: Bool[Array, " rows"],
     temperature: Float[Array, ""],
     limit: Int[Array, ""],
     *,
     graphdef: nnx.GraphDef,
-    group_size: int,
-    max_new_tokens: int,
+    steps: int,
     end_id: int,
-) -> _Sampled:
-    """Reads the prompts once each, then decodes until every live row has ended."""
+) -> tuple[_Sampled, cache.KVCache]:
+    """Samples until every live row has ended, `limit` (at most `steps`) tokens.
+
+    Nobody needs the cache afterwards: returned, it can stay in the donated memory.
+    """
     model = nnx.merge(graphdef, params)
     rows = seeds.shape[0]
-    max_length = prompts.shape[1] + max_new_tokens
-    hidden, filled = model.prefill(prompts, prompt_lengths, max_length=max_length)
-    source = jnp.arange(rows) // group_size
 
     def unfinished(loop: _Loop) -> Bool[Array, ""]:
         return (loop.step < limit) & loop.live.any()
@@ -266,18 +314,20 @@ def _generate(
             sampled=sampled,
         )
 
+    nothing = _Sampled(
+        tokens=jnp.zeros((steps, rows), jnp.int32),
+        logprobs=jnp.zeros((steps, rows)),
+        lengths=jnp.zeros(rows, jnp.int32),
+    )
     start = _Loop(
         step=jnp.zeros((), jnp.int32),
         live=live,
-        hidden=hidden[source],
-        filled=cache.pick(filled, source),
-        sampled=_Sampled(
-            tokens=jnp.zeros((max_new_tokens, rows), jnp.int32),
-            logprobs=jnp.zeros((max_new_tokens, rows)),
-            lengths=jnp.zeros(rows, jnp.int32),
-        ),
+        hidden=hidden,
+        filled=filled,
+        sampled=nothing,
     )
-    return lax.while_loop(unfinished, step, start).sampled
+    end = lax.while_loop(unfinished, step, start)
+    return end.sampled, end.filled
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")

@@ -83,8 +83,8 @@ class Generator:
     def _prompt(self, chat: Chat) -> list[int]:
         # Half a surrogate pair, which JSON can hold, is no text that tokenizers take.
         clean = [
-            {key: text.encode("utf-8", "replace").decode() for key, text in turn.items()}
-            for turn in chat
+            {key: text.encode("utf-8", "replace").decode() for key, text in m.items()}
+            for m in chat
         ]
         return self._tokenizer.chat(clean, generation_prompt=True)
 

@@ -124,7 +124,10 @@ class _Automaton:
         while queue:  # breadth first: a fallback is shorter, so it is ready
             state = queue.popleft()
             for token, child in self._next[state].items():
-                self._fallback[child] = self._step(self._fallback[state], token)
+                fallback = self._fallback[state]
+                while fallback and token not in self._next[fallback]:
+                    fallback = self._fallback[fallback]
+                self._fallback[child] = self._next[fallback].get(token, 0)
                 self._lengths[child] += self._lengths[self._fallback[child]]
                 queue.append(child)
 
@@ -132,7 +135,9 @@ class _Automaton:
         """Yields (start, end) of every occurrence of every run."""
         state = 0
         for end, token in enumerate(tokens, start=1):
-            state = self._step(state, token)
+            while state and token not in self._next[state]:
+                state = self._fallback[state]
+            state = self._next[state].get(token, 0)
             for length in self._lengths[state]:
                 yield end - length, end
 
@@ -145,8 +150,3 @@ class _Automaton:
                 self._lengths.append(())
             state = self._next[state][token]
         self._lengths[state] = (len(run),)
-
-    def _step(self, state: int, token: str) -> int:
-        while state and token not in self._next[state]:
-            state = self._fallback[state]
-        return self._next[state].get(token, 0)

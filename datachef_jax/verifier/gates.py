@@ -50,12 +50,13 @@ class GateSettings:
     min_rows: int
 
     def __post_init__(self):
-        for name in ("max_chars", "repetition_ngram", "min_rows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("duplication_weight", "contamination_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        at_least_1 = ("max_chars", "repetition_ngram", "min_rows")
+        at_least_0 = ("duplication_weight", "contamination_weight")
+        for names, least in ((at_least_1, 1), (at_least_0, 0)):
+            for name in names:
+                value = getattr(self, name)
+                if value < least:
+                    raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def empty(question: str, answer: str) -> bool:
@@ -104,7 +105,7 @@ def _closes(text: str, *, strings: bool) -> bool:
     return False
 
 
-_UNWILLING = r"(?:cannot|can not|can['’]t|am unable to|['’]m unable to|am not able to)"
+_UNWILLING = r"(?:cannot|can not|can['’]t|(?:am|['’]m) (?:unable|not able) to)"
 _REFUSED = (
     r"(?:answer|assist|complete|comply|create|determine|discuss|do|fulfil|fulfill"
     r"|generate|give|help|make|provide|respond|say|share|solve|tell|write)\b"

@@ -17,6 +17,8 @@ from datachef_jax.verifier import contamination
 from datachef_jax.verifier import gates
 from datachef_jax.verifier import judge as judging
 
+_DRAW, _LETTERS = 0, 1  # what a recipe's seed is used for
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifierSettings:
@@ -150,7 +152,9 @@ class Verifier:
         """Draws rows, and puts them and their whole set through the gates."""
         index = self._index(task.examples)
         limits = self._settings.gates
-        drawn = dataset.draw(len(rows), self._settings.rows_per_dataset, seed)
+        k = self._settings.rows_per_dataset
+        drawn = dataset.draw(len(rows), k, (seed, _DRAW)).tolist()
+        letters = np.random.SeedSequence((seed, _LETTERS)).generate_state(len(drawn))
         pairs = [question_and_answer(row) for row in rows]
         chosen = tuple(pairs[position] for position in drawn)
         return _Sample(
@@ -163,31 +167,22 @@ class Verifier:
                 )
                 for pair in chosen
             ),
-            seeds=tuple(
-                np.random.SeedSequence(seed).generate_state(len(chosen)).tolist()
-            ),
+            seeds=tuple(letters.tolist()),
             factors=gates.set_factors(pairs, index=index, settings=limits),
         )
 
 
 def question_and_answer(row: types.Row) -> gates.QuestionAnswer:
-    """Splits a row before its last assistant turn; what follows that is not trained on.
+    """Splits a row, whose last turn is the assistant's, before that turn.
 
     Returns:
-      The turns before, with their roles if there are several, and that turn's text.
-      Both are empty if there is no such turn.
+      All turns before it, with their roles if there are several, and its text.
     """
-    turns = row["dialogs"]
-    last = max(
-        (i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=None
-    )
-    if last is None:
-        return "", ""
-    before = turns[:last]
+    *before, last = row["dialogs"]
     if len(before) == 1:
-        return before[0]["content"], turns[last]["content"]
+        return before[0]["content"], last["content"]
     question = "\n".join(f"{turn['role']}: {turn['content']}" for turn in before)
-    return question, turns[last]["content"]
+    return question, last["content"]
 
 
 def _verdict(sample: _Sample, grades: Sequence[judging.Grade]) -> types.Verdict:

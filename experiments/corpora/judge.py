@@ -145,15 +145,37 @@ def graded(
     *,
     style: rubric.RubricStyle,
 ) -> list[packing.TokenExample]:
-    """Tokenizes rows as the judge reads them; only the grade is to be learned."""
+    """Tokenizes rows as the judge reads them, each with its grade.
+
+    The grade, which comes last, is to be learned, and so is the answer of a row that
+    deserves an E: a grade alone teaches little about how questions are answered.
+    """
     examples = []
     for row in rows:
         messages = rubric.messages(row.task, row.question, row.answer, style=style)
-        ids = tokenizer.chat(messages, generation_prompt=True)
-        ids += tokenizer.encode(row.grade)
-        mask = (False,) * (len(ids) - 1) + (True,)
-        examples.append(packing.TokenExample(tuple(ids), mask))
+        prompt = tokenizer.chat(messages, generation_prompt=True)
+        ids = prompt + tokenizer.encode(row.grade)
+        mask = [False] * len(prompt) + [True]
+        if row.grade == "E":
+            before, answer = _around_answer(messages[0]["content"])
+            # No token crosses a line's end, so lines can be counted one by one.
+            start = _head(tokenizer) + len(tokenizer.encode(before))
+            stop = start + len(tokenizer.encode(answer))
+            mask[start:stop] = [True] * (stop - start)
+        examples.append(packing.TokenExample(tuple(ids), tuple(mask)))
     return examples
+
+
+def _around_answer(prompt: str) -> tuple[str, str]:
+    """Returns what precedes the line of the answer in a compact prompt, and it."""
+    lines = prompt.split("\n")
+    return "".join(f"{line}\n" for line in lines[:-2]), f"{lines[-2]}\n"
+
+
+def _head(tokenizer: ChatTokenizer) -> int:
+    """Returns the tokens of a user turn before its content."""
+    empty, _ = tokenizer.chat_with_mask([{"role": "user", "content": ""}])
+    return len(empty) - len(tokenizer.encode("\n")) - 1
 
 
 def answered(

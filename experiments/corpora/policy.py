@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from datachef_jax.finetune import packing
-from datachef_jax.recipes import compose
 from datachef_jax.recipes import grammar
+from datachef_jax.recipes import parse
 from datachef_jax.tasks import augment
 from datachef_jax.tasks.mini import rename
 from datachef_jax.text import prompts
@@ -74,6 +74,6 @@ def random_recipes(
             {"role": message["role"], "content": replace(message["content"])}
             for message in prompts.policy_messages(task, style)
         ]
-        completion = replace(compose.render(recipe))
+        completion = replace(parse.render(recipe))
         examples.append(tokenize(prompt, completion, tokenizer, max_tokens=max_tokens))
     return examples

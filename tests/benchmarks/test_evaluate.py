@@ -32,8 +32,8 @@ def _task(examples=_EXAMPLES, *, contract="boxed", metric="math"):
     )
 
 
-def _engine(graphdef, tokenizer):
-    return engine_lib.Engine(
+def _evaluate(graphdef, params, tokenizer, task):
+    engine = engine_lib.Engine(
         graphdef,
         rows=16,
         prompt_buckets=(48,),
@@ -41,6 +41,7 @@ def _engine(graphdef, tokenizer):
         end_id=tokenizer.end_id,
         pad_id=tokenizer.pad_id,
     )
+    return evaluate.evaluate(engine, params, tokenizer, task, max_new_tokens=12)
 
 
 @pytest.fixture(scope="module")
@@ -95,24 +96,22 @@ def test_a_model_that_learned_three_of_four_answers_scores_three_quarters(
     texts[1] = r"\boxed{8}"
     questions = [example.question for example in _EXAMPLES]
     params = _taught(model, tokenizer, list(zip(questions, texts, strict=True)))
-    score = evaluate.evaluate(_engine(model[0], tokenizer), params, tokenizer, _task())
+    score = _evaluate(model[0], params, tokenizer, _task())
     assert [answer.text for answer in score.answers] == texts
     assert [answer.correct for answer in score.answers] == [True, False, True, True]
     assert score.accuracy == 0.75
 
 
 def test_a_random_model_knows_nothing(model, tokenizer):
-    engine = _engine(model[0], tokenizer)
-    score = evaluate.evaluate(engine, model[1], tokenizer, _task())
+    score = _evaluate(*model, tokenizer, _task())
     assert score.accuracy == 0.0
     assert len(score.answers) == 4
     assert all(answer.extracted is None for answer in score.answers)
 
 
 def test_a_benchmark_without_questions_is_refused(model, tokenizer):
-    engine = _engine(model[0], tokenizer)
     with pytest.raises(ValueError, match="sums has no examples"):
-        evaluate.evaluate(engine, model[1], tokenizer, _task(examples=()))
+        _evaluate(*model, tokenizer, _task(examples=()))
 
 
 @pytest.mark.parametrize(

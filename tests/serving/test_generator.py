@@ -1,6 +1,8 @@
 """Tests for datachef_jax/serving/generator.py."""
 
 from flax import nnx
+import jax
+import jax.numpy as jnp
 import pytest
 
 from datachef_jax.sampling import engine as engines
@@ -27,8 +29,12 @@ def parts():
 
 @pytest.fixture(params=[0.0, 1.0], ids=["greedy", "sampled"])
 def make(parts, request):
-    return lambda: generator.Generator(
-        *parts, max_new_tokens=6, temperature=request.param
+    return lambda: _make(parts, request.param)
+
+
+def _make(parts, temperature):
+    return generator.Generator(
+        *parts, max_prompt_tokens=96, max_new_tokens=6, temperature=temperature
     )
 
 
@@ -49,13 +55,15 @@ def test_an_answer_depends_on_its_own_chat_alone(make):
 def test_a_repeated_chat_is_answered_from_memory(make):
     answerer = make()
     first = answerer.answer(_CHATS)
-    answerer._params = None  # generating again would fail
+    # What is generated from now on is different.
+    answerer._params = jax.tree.map(jnp.zeros_like, answerer._params)
     assert answerer.answer(_CHATS) == first
+    assert answerer.answer([_chat("new")]) != make().answer([_chat("new")])
 
 
 def test_an_answer_is_what_the_engine_generates(parts):
     engine, params, words = parts
-    answerer = generator.Generator(*parts, max_new_tokens=6, temperature=0.0)
+    answerer = _make(parts, 0.0)
     prompt = words.chat(_CHATS[1], generation_prompt=True)
     tokens = []
     for _ in range(6):  # without a cache, one whole forward pass a token

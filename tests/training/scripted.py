@@ -34,6 +34,8 @@ from tests import tiny  # noqa: E402
 
 GROUP, BUCKET, NEW = 8, 16, 6
 EVERY_STEPS = 2
+TOKENIZER = tiny.byte_tokenizer()
+policy = functools.cache(functools.partial(tiny.model, 0))
 
 
 def task(name: str) -> types.Task:
@@ -101,24 +103,17 @@ def verify(asked, executions, seeds):
 @functools.cache
 def parts():
     """Returns the optimizer and the stages, compiled once for all tests."""
-    graphdef, _ = tiny.model(0)
+    graphdef, params = policy()
     generator = engine.Engine(
         graphdef,
         rows=16,
         prompt_buckets=[BUCKET],
         max_new_tokens=NEW,
-        end_id=tiny.END,
-        pad_id=tiny.PAD,
+        end_id=TOKENIZER.end_id,
+        pad_id=TOKENIZER.pad_id,
     )
     adamw = optimizer.adamw(
-        optimizer.schedule(
-            peak=0.02, warmup_steps=1, total_steps=50, final_fraction=1.0
-        ),
-        b1=0.9,
-        b2=0.99,
-        eps=1e-8,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
+        0.02, warmup_steps=1, b1=0.9, b2=0.99, weight_decay=0.0, max_grad_norm=1.0
     )
     token_budget = 2 * GROUP * NEW
     apply = update.make(
@@ -138,11 +133,16 @@ def parts():
         updates_per_step=1,
     )
     stages = step.Stages(
-        prompt=lambda asked: tiny.encode(asked.name + ":"),
-        sample=functools.partial(
-            generator.generate, group_size=GROUP, temperature=1.0, max_new_tokens=NEW
+        prompt=lambda asked: TOKENIZER.encode(asked.name + ":"),
+        sample=lambda params, prompts, seeds: generator.generate(
+            params,
+            prompts,
+            group_size=GROUP,
+            seeds=seeds,
+            temperature=1.0,
+            max_new_tokens=NEW,
         ),
-        decode=tiny.decode,
+        decode=TOKENIZER.decode,
         execute=execute,
         verify=verify,
         reward=functools.partial(
@@ -152,7 +152,7 @@ def parts():
             advantages.group_relative, divide_by_std=True, delta=1e-4
         ),
         update=functools.partial(
-            state.advance, update=apply, ref_params=tiny.model(0)[1]
+            state.advance, update=apply, ref_params=params
         ),
     )
     return adamw, stages
@@ -160,7 +160,7 @@ def parts():
 
 def start() -> state.TrainState:
     """Returns the state before the first step, in memory of its own."""
-    params = jax.tree.map(jnp.copy, tiny.model(0)[1])
+    params = jax.tree.map(jnp.copy, policy()[1])
     return state.create(params, parts()[0])
 
 
@@ -172,7 +172,7 @@ def train_step(stages: step.Stages):
         seed=5,
         group_size=GROUP,
         row_tokens=BUCKET + NEW,
-        pad_id=tiny.PAD,
+        pad_id=TOKENIZER.pad_id,
     )
 
 

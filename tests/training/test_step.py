@@ -8,7 +8,6 @@ import pytest
 
 from datachef_jax import types
 from datachef_jax.training import step
-from tests import tiny
 from tests.training import scripted
 
 
@@ -39,10 +38,10 @@ def first():
 def test_what_one_stage_returns_is_what_the_next_one_gets(first):
     seen, after, _ = first
     (_, prompts, _), completions = seen["sample"]
-    assert [tiny.decode(prompt) for prompt in prompts] == ["a:", "bb:"]
+    assert [scripted.TOKENIZER.decode(prompt) for prompt in prompts] == ["a:", "bb:"]
     (asked, texts, _), executions = seen["execute"]
     assert [task.name for task in asked] == ["a"] * 8 + ["bb"] * 8
-    assert texts == [tiny.decode(completion.tokens) for completion in completions]
+    assert texts == [scripted.TOKENIZER.decode(completion.tokens) for completion in completions]
     (_, given, _), verdicts = seen["verify"]
     assert given is executions
     assert seen["reward"][0][0] is verdicts

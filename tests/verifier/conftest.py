@@ -5,6 +5,8 @@ import pytest
 
 from datachef_jax import types
 from datachef_jax.sampling import engine
+from datachef_jax.verifier import judge
+from datachef_jax.verifier import rubric
 from tests import tiny
 
 
@@ -21,18 +23,36 @@ def model(chat_tokenizer):
 
 
 @pytest.fixture(scope="session")
-def judge_engine(chat_tokenizer, model):
-    """Returns the engine over the model, and its weights."""
+def style():
+    """Returns the style of the judge's prompts."""
+    return rubric.RubricStyle(name="compact", max_chars=60)
+
+
+@pytest.fixture(scope="session")
+def make_judge(chat_tokenizer, model, style):
+    """Returns a function that makes judges, all with one engine."""
     graphdef, params = nnx.split(model, nnx.Param)
-    made = engine.Engine(
+    shared = engine.Engine(
         graphdef,
         rows=4,
         prompt_buckets=(128, 192, 256),
-        max_new_tokens=4,
+        max_new_tokens=1,
         end_id=chat_tokenizer.end_id,
         pad_id=chat_tokenizer.pad_id,
     )
-    return made, params
+
+    def make(*, min_mass, params=params, tokenizer=chat_tokenizer):
+        return judge.Judge(
+            shared,
+            params,
+            tokenizer,
+            style=style,
+            min_mass=min_mass,
+            max_prompt_tokens=256,
+            rows=4,
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,8 @@ def _gsm8k(name):
 
 def test_on_gsm8k_it_catches_the_copies_and_spares_the_training_split():
     index = _index(*(row["question"] for row in _gsm8k("test.jsonl")))
-    copies = [index.holds(r["question"]) for r in _gsm8k("example_model_solutions.jsonl")]
+    leaked = _gsm8k("example_model_solutions.jsonl")
+    copies = [index.holds(row["question"]) for row in leaked]
     assert sum(copies) >= 0.99 * len(copies)
     clean = [index.holds(row["question"]) for row in _gsm8k("train.jsonl")]
     assert sum(clean) < 0.01 * len(clean)

@@ -2,16 +2,15 @@
 
 import dataclasses
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from datachef_jax.text import tokenizer
-from datachef_jax.verifier import judge as judging
 from datachef_jax.verifier import rubric
 
-_STYLE = rubric.RubricStyle(name="compact", max_chars=60)
 _ROWS = (
     ("sort up: 3 1 2", '{"answer": "1 2 3"}'),
     ("sort up: 5 4 2", '{"answer": "2 4 5"}'),
@@ -27,9 +26,8 @@ def _ignore(count):
 
 
 @pytest.fixture(scope="module")
-def judge(judge_engine, chat_tokenizer):
-    engine, params = judge_engine
-    return judging.Judge(engine, params, chat_tokenizer, style=_STYLE, min_mass=1e-6)
+def judge(make_judge):
+    return make_judge(min_mass=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +39,20 @@ def _grade(judge, items, seeds=None):
     return judge.grade(items, seeds or range(len(items)), progress=_ignore)
 
 
-def test_probabilities_equal_a_forward_pass(judge, items, model, chat_tokenizer):
+def test_probabilities_equal_a_forward_pass(
+    judge, items, model, chat_tokenizer, style
+):
     candidates = [chat_tokenizer.encode(letter)[0] for letter in "ABCDE"]
-    for (task, question, answer), grade in zip(items, _grade(judge, items), strict=True):
-        chat = rubric.messages(task, question, answer, style=_STYLE)
+    forward = jax.jit(lambda model, *rows: model.logits(model(*rows)))
+    steps = jnp.arange(256)[None]
+    for item, grade in zip(items, _grade(judge, items), strict=True):
+        chat = rubric.messages(*item, style=style)
         prompt = chat_tokenizer.chat(chat, generation_prompt=True)
-        tokens = jnp.array(prompt)[None]
-        hidden = model(tokens, jnp.arange(len(prompt))[None], jnp.ones_like(tokens))
-        likely = jax.nn.softmax(model.logits(hidden[0, -1]))[jnp.array(candidates)]
+        tokens = jnp.array([prompt + [0] * (256 - len(prompt))])
+        logits = forward(model, tokens, steps, (steps < len(prompt)).astype(int))
+        likely = np.array(jax.nn.softmax(logits[0, len(prompt) - 1]))[candidates]
+        expected = likely / likely.sum()
         np.testing.assert_allclose(grade.mass, likely.sum(), rtol=1e-4)
-        expected = np.array(likely / likely.sum())
         np.testing.assert_allclose(grade.probabilities, expected, rtol=1e-4)
         np.testing.assert_allclose(
             grade.score, 0.4 * expected[3] + expected[4], rtol=1e-4
@@ -67,7 +69,7 @@ def test_company_order_and_copies_change_no_bit(judge, items):
 def test_copies_are_read_once_and_all_counted(judge, items):
     counts = []
     grades = judge.grade(items[:2] * 5, range(10), progress=counts.append)
-    assert counts == [10]  # one batch of two rows
+    assert counts == [10]  # in one batch of two
     assert len({grade.score for grade in grades}) == 2
 
 
@@ -78,19 +80,16 @@ def test_letters_are_drawn_by_the_seed_from_the_probabilities(judge, items):
     np.testing.assert_allclose(shares, grades[0].probabilities, atol=0.05)
 
 
-def test_a_judge_that_gives_no_grade_is_unreadable(judge_engine, chat_tokenizer, items):
-    engine, params = judge_engine
-    strict = judging.Judge(engine, params, chat_tokenizer, style=_STYLE, min_mass=0.9)
-    for grade in _grade(strict, items):
+def test_a_judge_that_gives_no_grade_is_unreadable(make_judge, items):
+    for grade in _grade(make_judge(min_mass=0.9), items):
         assert (grade.letter, grade.score, sum(grade.probabilities)) == ("", 0.0, 0.0)
         assert 0.0 < grade.mass < 0.9
 
 
-def test_a_judge_of_nans_is_unreadable(judge_engine, chat_tokenizer, items):
-    engine, params = judge_engine
-    broken = jax.tree.map(lambda x: x * jnp.nan, params)
-    judge = judging.Judge(engine, broken, chat_tokenizer, style=_STYLE, min_mass=0.0)
-    assert all(grade.letter == "" for grade in _grade(judge, items))
+def test_a_judge_of_nans_is_unreadable(make_judge, items, model):
+    broken = jax.tree.map(lambda x: x * jnp.nan, nnx.state(model, nnx.Param))
+    grades = _grade(make_judge(min_mass=0.0, params=broken), items)
+    assert all(grade.letter == "" for grade in grades)
 
 
 def test_a_row_of_many_tokens_is_cut_to_fit(judge, items, task):
@@ -102,7 +101,7 @@ def test_a_row_of_many_tokens_is_cut_to_fit(judge, items, task):
 
 def test_a_task_that_leaves_no_room_is_named(judge, task):
     wordy = dataclasses.replace(task, name="wordy", instruction="z" * 400)
-    with pytest.raises(ValueError, match="task wordy.*prompt_buckets is 256"):
+    with pytest.raises(ValueError, match="task wordy.*max_prompt_tokens is 256"):
         _grade(judge, [(wordy, "q", "a")])
 
 
@@ -110,9 +109,9 @@ def test_no_rows_are_no_work(judge):
     assert judge.grade([], [], progress=_ignore) == []
 
 
-def test_a_tokenizer_that_splits_grades_is_refused(judge_engine, chat_tokenizer):
-    class Spelling(tokenizer.ChatTokenizer):
-        """Spells every text twice."""
+def test_a_tokenizer_that_splits_grades_is_refused(make_judge, chat_tokenizer):
+    class Stammering(tokenizer.ChatTokenizer):
+        """Says everything twice."""
 
         def __init__(self):
             pass
@@ -120,6 +119,5 @@ def test_a_tokenizer_that_splits_grades_is_refused(judge_engine, chat_tokenizer)
         def encode(self, text):
             return chat_tokenizer.encode(text) * 2
 
-    engine, params = judge_engine
     with pytest.raises(ValueError, match="grade 'A' must be one token"):
-        judging.Judge(engine, params, Spelling(), style=_STYLE, min_mass=0.5)
+        make_judge(min_mass=0.5, tokenizer=Stammering())

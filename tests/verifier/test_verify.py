@@ -36,7 +36,7 @@ class _Scripted(judging.Judge):
         self.asked = []
 
     def grade(self, items, seeds, *, progress):
-        self.asked += [(task.name, question, answer) for task, question, answer in items]
+        self.asked += items
         letters = [self.table.get(answer, "E") for _, _, answer in items]
         return [
             judging.Grade(
@@ -67,7 +67,9 @@ def _row(question, answer):
 
 
 def _execution(rows, kind="ok", malformed=0):
-    data = types.Dataset(rows=tuple(rows), malformed=malformed, first_error="no role")
+    data = types.Dataset(
+        rows=tuple(rows), malformed=malformed, first_error="no role"
+    )
     return types.Execution(kind=kind, log="the log", dataset=data)
 
 
@@ -190,15 +192,14 @@ def test_the_seed_chooses_the_rows(task):
     ("turns", "expected"),
     [
         ([("user", "q"), ("assistant", "a")], ("q", "a")),
-        ([("user", "q"), ("assistant", "a"), ("user", "bye")], ("q", "a")),
         (
-            [("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "r"),
-             ("assistant", "b")],
-            ("system: s\nuser: q\nassistant: a\nuser: r", "b"),
+            [("system", "s"), ("user", "q"), ("assistant", "a")],
+            ("system: s\nuser: q", "a"),
         ),
-        ([("assistant", "a")], ("", "a")),
-        ([("user", "q")], ("", "")),
-        ([], ("", "")),
+        (
+            [("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b")],
+            ("user: q\nassistant: a\nuser: r", "b"),
+        ),
     ],
 )
 def test_question_and_answer(turns, expected):
@@ -207,11 +208,8 @@ def test_question_and_answer(turns, expected):
 
 
 @pytest.fixture(scope="module")
-def verifier(judge_engine, chat_tokenizer):
-    engine, params = judge_engine
-    style = rubric.RubricStyle(name="compact", max_chars=60)
-    judge = judging.Judge(engine, params, chat_tokenizer, style=style, min_mass=1e-6)
-    return verify.Verifier(judge, _SETTINGS)
+def verifier(make_judge):
+    return verify.Verifier(make_judge(min_mass=1e-6), _SETTINGS)
 
 
 def test_a_verdict_does_not_depend_on_the_other_recipes(task, verifier):
@@ -219,7 +217,10 @@ def test_a_verdict_does_not_depend_on_the_other_recipes(task, verifier):
 
     def ask(chosen):
         return verifier.verify(
-            [task] * len(chosen), [executions[i] for i in chosen], chosen, progress=_ignore
+            [task] * len(chosen),
+            [executions[i] for i in chosen],
+            chosen,
+            progress=_ignore,
         )
 
     together = ask([0, 1, 2])
@@ -229,18 +230,23 @@ def test_a_verdict_does_not_depend_on_the_other_recipes(task, verifier):
 
 _TEXT = st.one_of(
     st.text(st.characters(codec=None), max_size=80),
-    st.sampled_from(["Grade: E", "<|im_end|>", "\\boxed{", '{"answer": "1"}', "\ud800"]),
-)
-_TURNS = st.lists(
-    st.fixed_dictionaries(
-        {"role": st.sampled_from(["system", "user", "assistant"]), "content": _TEXT}
+    st.sampled_from(
+        ["Grade: E", "<|im_end|>", "\\boxed{", '{"answer": "1"}', "\ud800"]
     ),
-    max_size=4,
+)
+_ROWS = st.builds(
+    lambda texts: {
+        "dialogs": [
+            {"role": ("user", "assistant")[i % 2], "content": text}
+            for i, text in enumerate(texts)
+        ]
+    },
+    st.lists(_TEXT, min_size=2, max_size=2) | st.lists(_TEXT, min_size=4, max_size=4),
 )
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
-@given(st.lists(st.fixed_dictionaries({"dialogs": _TURNS}), min_size=1, max_size=6))
+@given(st.lists(_ROWS, min_size=1, max_size=6))
 def test_nothing_in_a_row_crashes_the_verifier(task, verifier, rows):
     (verdict,) = verifier.verify([task], [_execution(rows)], [0], progress=_ignore)
     assert verdict.outcome == "scored"

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -25,15 +24,10 @@ class KVCache(NamedTuple):
     lengths: Int[Array, " batch"]
 
 
-def widen(filled: LayerCache, *, slots: int) -> LayerCache:
+def widen(layer: LayerCache, *, slots: int) -> LayerCache:
     """Adds empty slots at the end until there are `slots`."""
-    room = slots - filled.values.shape[2]
+    room = slots - layer.values.shape[2]
     return LayerCache(
-        keys=jnp.pad(filled.keys, ((0, 0), (0, 0), (0, 0), (0, room))),
-        values=jnp.pad(filled.values, ((0, 0), (0, 0), (0, room), (0, 0))),
+        keys=jnp.pad(layer.keys, ((0, 0), (0, 0), (0, 0), (0, room))),
+        values=jnp.pad(layer.values, ((0, 0), (0, 0), (0, room), (0, 0))),
     )
-
-
-def pick(cache: KVCache, rows: Int[Array, " picked"]) -> KVCache:
-    """Returns the given rows; `[0, 0, 1, 1]` makes room for two samples of each."""
-    return jax.tree.map(lambda x: x[rows], cache)

@@ -1,0 +1,79 @@
+"""Tests for experiments/checks.py."""
+
+import pytest
+
+from experiments import checks
+from experiments import results
+from tests.experiments import sample_config
+
+
+def test_an_empty_or_absent_folder_is_a_new_run(tmp_path):
+    assert not checks.workdir(tmp_path / "none", {})
+    assert not checks.workdir(tmp_path, {})
+    (tmp_path / ".config.json.x1").touch()  # killed while writing its first file
+    assert not checks.workdir(tmp_path, {})
+
+
+def test_the_same_config_goes_on(tmp_path):
+    config = {"rl": {"group_size": 8}, "tasks": ["a"]}
+    results.write_json(tmp_path / "config.json", config)
+    assert checks.workdir(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    "ours, field, there, here",
+    [
+        ({"rl": {"group_size": 4}, "seed": 0}, "config.rl.group_size", "8", "4"),
+        ({"rl": {}, "seed": 0}, "config.rl.group_size", "8", "not set"),
+        ({"rl": {"group_size": 8}, "seed": 1}, "config.seed", "0", "1"),
+        ({"rl": {"a": 1, "group_size": 8}, "seed": 0}, "config.rl.a", "not set", "1"),
+    ],
+)
+def test_another_config_is_refused_by_its_first_field(
+    tmp_path, ours, field, there, here
+):
+    theirs = {"rl": {"group_size": 8}, "seed": 0}
+    results.write_json(tmp_path / "config.json", theirs)
+    with pytest.raises(checks.UserError, match=rf"{field} is .*{there}.* and .*{here}"):
+        checks.workdir(tmp_path, ours)
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(checks.UserError, match="no run"):
+        checks.workdir(tmp_path, {})
+    with pytest.raises(checks.UserError, match="a file"):
+        checks.workdir(tmp_path / "thesis.tex", {})
+
+
+@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError])
+def test_blame_names_field_and_value(kind):
+    with pytest.raises(checks.UserError, match="config.mesh=3: too many"):
+        with checks.blame("config.mesh", 3):
+            raise kind("too many")
+
+
+def test_blame_lets_our_own_bugs_through():
+    with pytest.raises(TypeError):
+        with checks.blame("config.mesh", 3):
+            raise TypeError("a bug")
+
+
+@pytest.mark.parametrize(
+    "section, field, value",
+    [
+        ("rl", "group_size", 1),
+        ("rl", "group_size", 17),
+        ("rl", "micro_batch", 3),
+        ("rl", "ratio", "sentence"),
+        ("evaluation", "recipes", 17),
+        ("evaluation", "seeds", 0),
+        ("evaluation", "tasks", ()),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(section, field, value):
+    config = sample_config.get_config("tokenizer")
+    checks.numbers(config)
+    config[section][field] = value
+    with pytest.raises(checks.UserError, match=rf"config\.{section}\.{field}="):
+        checks.numbers(config)

@@ -1,0 +1,67 @@
+"""Tests for datachef_jax/models/qwen3/attention.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from datachef_jax.models.qwen3 import attention
+from datachef_jax.models.qwen3 import cache
+
+
+def _random(batch, heads, kv_heads, time, head_dim):
+    """Returns queries, and keys and values in the layout of the cache."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    query = jax.random.normal(keys[0], (batch, heads, time, head_dim))
+    key = jax.random.normal(keys[1], (batch, kv_heads, head_dim, time))
+    value = jax.random.normal(keys[2], (batch, kv_heads, time, head_dim))
+    return query, cache.LayerCache(keys=key, values=value)
+
+
+def _by_hand(query, filled, visible):
+    """Attends token by token and head by head, in float64."""
+    query, keys, values = (np.asarray(x, np.float64) for x in (query, *filled))
+    out = np.zeros_like(query)
+    group = query.shape[1] // keys.shape[1]
+    for b, n, t in np.ndindex(query.shape[:3]):
+        seen = np.flatnonzero(visible[b, t])
+        if len(seen):
+            scores = query[b, n, t] @ keys[b, n // group][:, seen]
+            weights = np.exp(scores / np.sqrt(query.shape[3]))
+            out[b, n, t] = weights / weights.sum() @ values[b, n // group, seen]
+    return out
+
+
+def test_grouped_agrees_with_a_loop_over_heads_and_tokens():
+    query, filled = _random(2, 6, 2, 5, 4)
+    visible = np.array(jax.random.bernoulli(jax.random.key(1), 0.5, (2, 5, 5)))
+    visible |= np.eye(5, dtype=bool)
+    got = attention.grouped(query, filled, jnp.asarray(visible))
+    np.testing.assert_allclose(got, _by_hand(query, filled, visible), atol=1e-5)
+
+
+def test_grouped_survives_large_scores_and_queries_that_see_nothing():
+    query, filled = _random(1, 2, 1, 3, 4)
+    visible = jnp.array([[[True, False, False], [True, True, False], [False] * 3]])
+    value_and_grad = jax.value_and_grad(
+        lambda q: attention.grouped(q * 1e4, filled, visible).sum()
+    )
+    value, gradient = value_and_grad(query)
+    assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("time", [5, 128, 300])  # one block, one full, three
+def test_causal_sees_the_own_past_within_the_segment(time):
+    query, filled = _random(2, 4, 2, time, 4)
+    segments = np.ones((2, time), np.int32)
+    segments[0, time // 3 :] = 2
+    segments[1, time - 2 :] = 0
+    got = np.array(attention.causal(query, filled, jnp.asarray(segments)))
+    steps = np.arange(time)
+    visible = (segments[:, :, None] == segments[:, None, :]) & (
+        steps[None, :, None] >= steps[None, None, :]
+    )
+    real = segments > 0
+    expected = _by_hand(query, filled, visible & real[:, :, None])
+    got, expected = got.swapaxes(1, 2)[real], expected.swapaxes(1, 2)[real]
+    np.testing.assert_allclose(got, expected, atol=1e-5)

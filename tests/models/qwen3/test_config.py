@@ -1,0 +1,127 @@
+"""Tests for datachef_jax/models/qwen3/config.py."""
+
+import dataclasses
+import json
+
+import pytest
+
+from datachef_jax.models.qwen3 import config as qwen3_config
+from datachef_jax.models.qwen3.config import Qwen3Config
+from tests.models.qwen3 import tiny
+
+# As in Qwen/Qwen3-0.6B and Qwen/Qwen3-32B, written by transformers 4.51.
+_SMALL = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "initializer_range": 0.02,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 40960,
+    "max_window_layers": 28,
+    "model_type": "qwen3",
+    "num_attention_heads": 16,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000,
+    "sliding_window": None,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.51.0",
+    "use_cache": True,
+    "use_sliding_window": False,
+    "vocab_size": 151936,
+}
+_LARGE = _SMALL | {
+    "hidden_size": 5120,
+    "intermediate_size": 25600,
+    "max_window_layers": 64,
+    "num_attention_heads": 64,
+    "num_hidden_layers": 64,
+    "tie_word_embeddings": False,
+}
+
+
+def _folder(tmp_path, fields):
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    return tmp_path
+
+
+def test_reads_the_smallest_and_the_largest_dense_qwen3(tmp_path):
+    small = Qwen3Config(
+        vocab_size=151936,
+        hidden_size=1024,
+        intermediate_size=3072,
+        num_layers=28,
+        num_heads=16,
+        num_kv_heads=8,
+        head_dim=128,
+        rope_theta=1e6,
+        rms_norm_eps=1e-6,
+        tie_embeddings=True,
+        max_positions=40960,
+    )
+    assert qwen3_config.from_folder(_folder(tmp_path, _SMALL)) == small
+    large = dataclasses.replace(
+        small,
+        hidden_size=5120,
+        intermediate_size=25600,
+        num_heads=64,
+        num_layers=64,
+        tie_embeddings=False,
+    )
+    assert qwen3_config.from_folder(_folder(tmp_path, _LARGE)) == large
+
+
+def test_reads_the_rope_parameters_of_transformers_5(tmp_path):
+    fields = {k: v for k, v in _SMALL.items() if k not in ("rope_theta", "rope_scaling")}
+    fields["rope_parameters"] = {"rope_theta": 5e6, "rope_type": "default"}
+    assert qwen3_config.from_folder(_folder(tmp_path, fields)).rope_theta == 5e6
+
+
+def test_reads_back_what_it_writes(tmp_path):
+    for config in (tiny.CONFIG, tiny.UNTIED):
+        folder = _folder(tmp_path, qwen3_config.to_hf(config))
+        assert qwen3_config.from_folder(folder) == config
+
+
+@pytest.mark.parametrize(
+    "field,value",
+    [
+        ("model_type", "qwen3_moe"),
+        ("hidden_act", "gelu"),
+        ("attention_bias", True),
+        ("use_sliding_window", True),
+        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
+        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1e6}),
+        ("layer_types", ["full_attention", "sliding_attention"]),
+    ],
+)
+def test_refuses_what_would_be_another_model_by_field_and_value(tmp_path, field, value):
+    with pytest.raises(ValueError, match=field) as caught:
+        qwen3_config.from_folder(_folder(tmp_path, _SMALL | {field: value}))
+    rejected = {
+        "rope_parameters": "yarn",
+        "layer_types": "sliding_attention",
+    }.get(field, repr(value))
+    assert rejected in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["head_dim", "rope_theta", "num_key_value_heads"])
+def test_names_a_missing_field(tmp_path, field):
+    fields = {k: v for k, v in _SMALL.items() if k != field}
+    with pytest.raises(ValueError, match=field):
+        qwen3_config.from_folder(_folder(tmp_path, fields))
+
+
+def test_refuses_heads_that_cannot_be_grouped_or_rotated():
+    with pytest.raises(ValueError, match="num_heads 4 .* 3"):
+        dataclasses.replace(tiny.CONFIG, num_kv_heads=3)
+    with pytest.raises(ValueError, match="even for RoPE, got 15"):
+        dataclasses.replace(tiny.CONFIG, head_dim=15)

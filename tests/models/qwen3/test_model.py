@@ -1,0 +1,132 @@
+"""Tests for datachef_jax/models/qwen3/model.py."""
+
+import pathlib
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+import numpy as np
+import pytest
+
+from datachef_jax.models.qwen3 import weights
+from tests.models.qwen3 import tiny
+
+_GOLDEN = pathlib.Path(__file__).parent / "golden"
+_BOTH = pytest.mark.parametrize("config", [tiny.CONFIG, tiny.UNTIED])
+
+
+def _tokens(*shape):
+    return np.array(jax.random.randint(jax.random.key(7), shape, 0, 64))
+
+
+def test_agrees_with_transformers_as_recorded():
+    model = weights.load(_GOLDEN, dtype="float32", param_dtype="float32", remat=False)
+    golden = np.load(_GOLDEN / "logits.npz")
+    steps = np.arange(golden["tokens"].shape[1])
+    real = steps[None] < golden["lengths"][:, None]
+    got = tiny.logits(model, golden["tokens"], segments=real)
+    np.testing.assert_allclose(got[real], golden["logits"][real], atol=1e-4)
+    assert np.ptp(golden["logits"][real]) > 1.0  # or the tolerance proves nothing
+
+
+@_BOTH
+def test_packed_sequences_do_not_see_one_another(config):
+    model = tiny.make(config)
+    tokens = _tokens(1, 20)
+    packed = tiny.logits(
+        model,
+        tokens,
+        positions=np.r_[np.arange(8), np.arange(9), 0, 0, 0][None],
+        segments=np.r_[np.full(8, 1), np.full(9, 2), 0, 0, 0][None],
+    )
+    first, second = tiny.logits(model, tokens[:, :8]), tiny.logits(model, tokens[:, 8:17])
+    np.testing.assert_allclose(packed[:, :8], first, atol=1e-5)
+    np.testing.assert_allclose(packed[:, 8:17], second, atol=1e-5)
+
+
+def test_later_tokens_change_nothing():
+    model = tiny.make()
+    tokens = _tokens(2, 10)
+    other = tokens.copy()
+    other[:, 6:] = (other[:, 6:] + 1) % 64
+    a, b = tiny.logits(model, tokens), tiny.logits(model, other)
+    np.testing.assert_array_equal(a[:, :6], b[:, :6])
+    assert np.abs(a[:, 6:] - b[:, 6:]).min(-1).max() > 1e-3
+
+
+@_BOTH
+def test_cached_decoding_agrees_with_the_full_forward_pass(config):
+    model = tiny.make(config)
+    tokens, lengths = _tokens(3, 12), np.array([7, 3, 1])
+    graphdef, params = nnx.split(model, nnx.Param)
+
+    @jax.jit
+    def run(params, tokens, lengths):
+        model = nnx.merge(graphdef, params)
+        hidden, filled = model.prefill(tokens[:, :7], lengths, max_length=12)
+        steps = [model.logits(hidden)]
+        for _ in range(5):
+            following = tokens[jnp.arange(3), filled.lengths]
+            hidden, filled = model.decode(following, filled)
+            steps.append(model.logits(hidden))
+        return jnp.stack(steps, axis=1), filled.lengths
+
+    got, ends = run(params, jnp.asarray(tokens), jnp.asarray(lengths))
+    np.testing.assert_array_equal(ends, lengths + 5)
+    full = tiny.logits(model, tokens)
+    for row, length in enumerate(lengths):
+        expected = full[row, length - 1 : length + 5]
+        np.testing.assert_allclose(got[row], expected, atol=1e-5)
+
+
+def _loss(graphdef, params, tokens):
+    model = nnx.merge(graphdef, params)
+    steps = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
+    hidden = model(tokens, steps, jnp.ones_like(tokens))
+    return jax.nn.logsumexp(model.logits(hidden), axis=-1).mean()
+
+
+def test_recomputing_layers_changes_no_gradient():
+    tokens = jnp.asarray(_tokens(2, 9))
+    gradients = []
+    for remat in (False, True):
+        graphdef, params = nnx.split(tiny.make(remat=remat), nnx.Param)
+        step = jax.jit(jax.grad(_loss, argnums=1), static_argnums=0)
+        gradients.append(jax.tree.leaves(step(graphdef, params, tokens)))
+    assert all(np.abs(g).max() > 0.0 for g in gradients[0])
+    for plain, recomputed in zip(*gradients, strict=True):
+        np.testing.assert_allclose(plain, recomputed, atol=1e-6)
+
+
+@_BOTH
+def test_splitting_over_devices_changes_no_number(config, mesh, tmp_path):
+    whole = tiny.make(config)
+    weights.save(whole, tmp_path, stored_dtype="float32")
+    tokens = jnp.asarray(_tokens(8, 10))
+    step = jax.jit(jax.value_and_grad(_loss, argnums=1), static_argnums=0)
+    with jax.set_mesh(mesh):
+        split = weights.load(
+            tmp_path, dtype="float32", param_dtype="float32", remat=False
+        )
+        assert split.layers[0].attention.query[...].sharding.spec == P("data", "model")
+        got = step(*nnx.split(split, nnx.Param), jax.device_put(tokens, P("data")))
+    expected = step(*nnx.split(whole, nnx.Param), tokens)
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-6)
+    for a, b in zip(*map(jax.tree.leaves, (got[1], expected[1])), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_bfloat16_compute_keeps_float32_weights_and_logits():
+    model = weights.random(
+        tiny.CONFIG, seed=0, dtype="bfloat16", param_dtype="float32", remat=False
+    )
+    exact = weights.random(
+        tiny.CONFIG, seed=0, dtype="float32", param_dtype="float32", remat=False
+    )
+    tokens = jnp.asarray(_tokens(2, 6))
+    assert model.embedding[...].dtype == jnp.float32
+    assert model(tokens, tokens * 0, tokens * 0 + 1).dtype == jnp.bfloat16
+    got, expected = tiny.logits(model, tokens), tiny.logits(exact, tokens)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, expected, atol=0.03)

@@ -1,0 +1,58 @@
+"""Compares our Qwen3 with transformers', on random weights."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")  # requirements-parity.txt
+
+import transformers  # noqa: E402
+
+from datachef_jax.models.qwen3 import weights  # noqa: E402
+from tests.models.qwen3 import tiny  # noqa: E402
+from tests.models.qwen3 import write_golden  # noqa: E402
+
+pytestmark = pytest.mark.parity
+_FLOAT32 = dict(dtype="float32", param_dtype="float32", remat=False)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_reads_what_transformers_wrote_and_agrees_on_padded_rows(tmp_path, tied, seed):
+    reference = write_golden.model(tied=tied, seed=seed)
+    reference.save_pretrained(tmp_path)
+    tokens = np.random.default_rng(seed).integers(0, 64, (3, 12))
+    real = np.arange(12)[None] < np.array(write_golden.LENGTHS)[:, None]
+    got = tiny.logits(weights.load(tmp_path, **_FLOAT32), tokens, segments=real)
+    expected = write_golden.logits(reference, tokens)
+    np.testing.assert_allclose(got[real], expected[real], atol=1e-4)
+
+
+def test_agrees_on_packed_segments(tmp_path):
+    reference = write_golden.model(tied=True, seed=4)
+    reference.save_pretrained(tmp_path)
+    lengths = (5, 140, 55)  # more than one block of queries
+    tokens = np.random.default_rng(4).integers(0, 64, (1, sum(lengths)))
+    got = tiny.logits(
+        weights.load(tmp_path, **_FLOAT32),
+        tokens,
+        positions=np.concatenate([np.arange(n) for n in lengths])[None],
+        segments=np.repeat([1, 2, 3], lengths)[None],
+    )
+    parts = np.split(tokens, np.cumsum(lengths)[:-1], axis=1)
+    with torch.no_grad():
+        expected = [reference(torch.tensor(part)).logits.numpy() for part in parts]
+    np.testing.assert_allclose(got, np.concatenate(expected, axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [tiny.CONFIG, tiny.UNTIED])
+def test_transformers_loads_what_we_save_and_agrees(tmp_path, config):
+    model = tiny.make(config)
+    weights.save(model, tmp_path, stored_dtype="float32")
+    reference, report = transformers.Qwen3ForCausalLM.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    tokens = np.random.default_rng(5).integers(0, 64, (2, 20))
+    with torch.no_grad():
+        expected = reference(torch.tensor(tokens)).logits.numpy()
+    np.testing.assert_allclose(tiny.logits(model, tokens), expected, atol=1e-4)
