@@ -26,7 +26,7 @@ _STYLE = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "text.parse_math": False,  # a name may hold dollar signs
     "font.family": "sans-serif",
-    "font.size": 10,
+    "font.size": 12,
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": "#d8d5cd",
@@ -39,7 +39,7 @@ _STYLE = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 11,
 }
 
 
@@ -92,7 +92,7 @@ def shares(
 def bars(groups: Mapping[str, Mapping[str, float]], *, label: str) -> markupsafe.Markup:
     """Draws horizontal bars: value by item, for each group."""
     items = sorted({item for group in groups.values() for item in group}, reverse=True)
-    height = max(2.6, 0.34 * len(items) * max(len(groups), 1) ** 0.5 + 0.9)
+    height = max(2.6, 0.4 * len(items) * max(len(groups), 1) ** 0.5 + 0.9)
     with _figure("bars" + label, height=height) as (axes, drawn):
         width = 0.8 / max(len(groups), 1)
         for row, (name, color) in enumerate(zip(groups, _cycle(), strict=False)):
@@ -113,14 +113,14 @@ def _cycle() -> Iterator[str]:
 
 
 def _finish(axes: plt.Axes, label: str, *, legend: bool) -> None:
-    axes.set_title(label, loc="left", color=MUTED, fontsize=10)
+    axes.set_title(label, loc="left", color=MUTED, fontsize=12)
     axes.tick_params(length=0)
     if legend:
         axes.legend(loc="best")
 
 
 @contextlib.contextmanager
-def _figure(salt: str, *, height: float = 2.9):
+def _figure(salt: str, *, height: float = 3.1):
     """Yields axes and a list that holds the drawn SVG once the body is over.
 
     Args:
@@ -129,7 +129,7 @@ def _figure(salt: str, *, height: float = 2.9):
     """
     drawn: list[markupsafe.Markup] = []
     with plt.rc_context(_STYLE | {"svg.hashsalt": salt}):
-        figure, axes = plt.subplots(figsize=(7.2, height), layout="constrained")
+        figure, axes = plt.subplots(figsize=(6.8, height), layout="constrained")
         yield axes, drawn
         buffer = io.StringIO()
         metadata = {"Date": None, "Creator": None}

@@ -53,8 +53,10 @@ def stages(
     rl, sampling = config.rl, config.sampling
     return training_step.Stages(
         prompt=prompt,
-        sample=functools.partial(
-            engine.generate,
+        sample=lambda params, prompts, seeds: engine.generate(
+            params,
+            prompts,
+            seeds=seeds,
             group_size=rl.group_size,
             temperature=sampling.temperature,
             max_new_tokens=sampling.max_new_tokens,

@@ -277,6 +277,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, str]:
     turns = row["row"]["dialogs"]
     return {
         "grade": row["gate"] or outcome,
+        "outcome": outcome,
         "color": charts.OUTCOMES[outcome],
         "question": "\n".join(turn["content"] for turn in turns[:-1]),
         "answer": turns[-1]["content"] if turns else "",

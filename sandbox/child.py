@@ -13,23 +13,19 @@ import json
 import linecache
 import os
 import pathlib
-import random
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 import types
 from typing import Any, NoReturn
-
-import datasets
-import numpy
 
 from sandbox import channel
 from sandbox import guard
 from sandbox import program
 from sandbox import syscalls
 from sandbox.aidp import session
+from sandbox.aidp import warm
 
 _ERRNO_CODES = {
     errno.ENOMEM: program.MEMORY_ERROR,
@@ -104,10 +100,7 @@ def _reset(job: dict[str, Any], pipe: channel.Pipe) -> None:
     os.environ.clear()
     os.environ.update(HOME=job["directory"], TZ="UTC", LANG="C.UTF-8")
     atexit._clear()  # what libraries registered in the zygote
-    random.seed(job["seed"])
-    numpy.random.seed(job["seed"] % 2**32)
-    tempfile.tempdir = os.path.join(job["directory"], "tmp")
-    datasets.config.HF_DATASETS_CACHE = pathlib.Path(tempfile.tempdir)
+    warm.reset(seed=job["seed"], directory=pathlib.Path(job["directory"], "tmp"))
     for name in ("stdout", "stderr"):
         fd = 1 if name == "stdout" else 2
         stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace")

@@ -55,7 +55,15 @@ class Zygote:
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-s", "-P", "-c", _BOOTSTRAP, str(theirs.fileno()), _ROOT],
+                [
+                    sys.executable,
+                    "-s",
+                    "-P",
+                    "-c",
+                    _BOOTSTRAP,
+                    str(theirs.fileno()),
+                    _ROOT,
+                ],
                 env=environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,

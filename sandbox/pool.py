@@ -167,7 +167,7 @@ def _explain(ending: Ending, kind: str) -> str:
 
 
 class _Recipe:
-    """A job under way: its first script, then its second, each tried again if need be."""
+    """A job under way: one script after the other, each tried again if need be."""
 
     def __init__(self, job: Job, limits: Limits) -> None:
         self._job, self._limits = job, limits

@@ -215,7 +215,9 @@ def _is_question(question: Any) -> bool:
                 return False
             if message["role"] not in ("system", "user", "assistant"):
                 return False
-            if not isinstance(message["content"], str) or not _is_text(message["content"]):
+            if not isinstance(message["content"], str) or not _is_text(
+                message["content"]
+            ):
                 return False
     return True
 

@@ -39,15 +39,15 @@ _FORBIDDEN = """
 fork vfork execve execveat socket connect bind listen accept accept4 sendmsg sendmmsg
 recvmsg recvmmsg tkill rt_sigqueueinfo rt_tgsigqueueinfo ptrace process_vm_readv
 process_vm_writev pidfd_open pidfd_send_signal pidfd_getfd kcmp mount umount2 pivot_root
-chroot unshare setns setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid
-setfsgid setsid setpgid capset symlink symlinkat link linkat mknod mknodat memfd_create
-memfd_secret setrlimit truncate setpriority sched_setaffinity sched_setscheduler
-sched_setparam sched_setattr ioprio_set mlock mlock2 mlockall personality seccomp bpf
-perf_event_open userfaultfd add_key request_key keyctl name_to_handle_at
-open_by_handle_at inotify_init inotify_init1 inotify_add_watch fanotify_init
-fanotify_mark clock_settime settimeofday adjtimex clock_adjtime sethostname
-setdomainname reboot kexec_load init_module finit_module delete_module swapon swapoff
-quotactl acct syslog vhangup iopl ioperm
+chroot unshare setns setuid setgid setreuid setregid setresuid setresgid setgroups
+setfsuid setfsgid setsid setpgid capset symlink symlinkat link linkat mknod mknodat
+memfd_create memfd_secret setrlimit truncate setpriority sched_setaffinity
+sched_setscheduler sched_setparam sched_setattr ioprio_set mlock mlock2 mlockall
+personality seccomp bpf perf_event_open userfaultfd add_key request_key keyctl
+name_to_handle_at open_by_handle_at inotify_init inotify_init1 inotify_add_watch
+fanotify_init fanotify_mark clock_settime settimeofday adjtimex clock_adjtime
+sethostname setdomainname reboot kexec_load init_module finit_module delete_module
+swapon swapoff quotactl acct syslog vhangup iopl ioperm
 """.split()
 
 # Answered without being done: Landlock does not cover these, and honest copies of
@@ -56,10 +56,11 @@ _IGNORED = """
 chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat futimesat
 """.split()
 
-_UNSUPPORTED = [  # ENOTSUP, or else shutil.copy2 fails
-    f"{verb}xattr"
-    for verb in "set lset fset get lget fget list llist flist remove lremove fremove".split()
-]
+# Refused with ENOTSUP, or else shutil.copy2 fails.
+_UNSUPPORTED = """
+setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr
+flistxattr removexattr lremovexattr fremovexattr
+""".split()
 
 _PID = 0x5AFEB0C5  # stands for the process's own id until the filter is installed
 
@@ -99,7 +100,8 @@ _CONDITIONAL: dict[str, Sequence[Sequence[Arg]]] = {
     ],
     # Not F_SETOWN and F_SETSIG, which send signals, nor F_SETPIPE_SZ.
     "fcntl": [
-        [_word(1, command)] for command in (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
+        [_word(1, command)]
+        for command in (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
     ],
     "socketpair": [[_word(0, 1), _word(1, 1, 0xF)]],  # AF_UNIX, SOCK_STREAM
     "sendto": [[Arg(4, pyseccomp.EQ, 0)]],  # to the peer, without an address

@@ -15,19 +15,10 @@ import sys
 import time
 from typing import Any
 
-import datasets
-import pandas
-from tqdm import auto as tqdm
-
-from sandbox import aidp
 from sandbox import child
 from sandbox import guard
 from sandbox import syscalls
-from sandbox.aidp import answers
-from sandbox.aidp import llm
-from sandbox.aidp import loading
-from sandbox.aidp import operators
-from sandbox.aidp import rows
+from sandbox.aidp import warm
 
 MESSAGE_BYTES = 4096
 _FDS_PER_JOB = 3
@@ -42,7 +33,7 @@ def main(control_fd: int, root: str) -> None:
         find the rest of the repository by it.
     """
     sys.path.remove(root)
-    _warm_up()
+    warm.prepare()
     guard.check()
     filters = syscalls.compile_filters()
     readable = guard.readable_paths()
@@ -53,23 +44,6 @@ def main(control_fd: int, root: str) -> None:
     gc.collect()
     gc.freeze()  # or else each child copies the whole heap in its first collection
     _Zygote(control, filters, readable).serve()
-
-
-def _warm_up() -> None:
-    """Runs through what scripts use, so that lazy imports are done before the fork."""
-    toolkit = {"answers": answers, "llm": llm, "loading": loading, "rows": rows}
-    toolkit |= {"operators": operators}
-    sys.modules["aidp"] = aidp
-    sys.modules.update({f"aidp.{name}": module for name, module in toolkit.items()})
-    datasets.disable_caching()
-    datasets.disable_progress_bars()
-    tqdm.tqdm.monitor_interval = 0  # no thread that watches progress bars
-    rows.disable_fingerprints()
-    ds = rows.from_rows([{"text": "a", "number": 1}], source="warm/up")
-    ds = ds.map(lambda row: {"more": row["text"]}).filter(lambda row: row["number"])
-    ds = datasets.concatenate_datasets([ds, ds]).select([0]).shuffle(seed=0)
-    pandas.DataFrame(ds.to_list()).drop_duplicates("text").to_json(orient="records")
-    ds.data.table.to_pandas(use_threads=False)  # threads would not survive a fork
 
 
 class _Zygote:

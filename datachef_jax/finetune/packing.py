@@ -125,7 +125,7 @@ def batches(
         seed=seed,
         meta_features=("is_target", "targets"),
     )
-    # A row that is not full is emitted all the same, so there is no remainder.
+    # The stream never ends, so no example is lost to a dropped remainder.
     return iter(packed.batch(rows, drop_remainder=True).map(_to_batch))
 
 

@@ -23,8 +23,16 @@ from datachef_jax.types import Recipe
 
 _DATA = "## Training Data"
 _WORKFLOW = "## Data Processing Workflow"
-_FIELDS = {"dataset_id": str, "split": str, "name": str, "sample_num": int, "reason": str}
-_JSON_FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*?)^```[ \t]*\Z", re.DOTALL | re.MULTILINE)
+_FIELDS = {
+    "dataset_id": str,
+    "split": str,
+    "name": str,
+    "sample_num": int,
+    "reason": str,
+}
+_JSON_FENCE = re.compile(
+    r"\A```(?:json)?[ \t]*\n(.*?)^```[ \t]*\Z", re.DOTALL | re.MULTILINE
+)
 _OPENING = re.compile(r"^```python[ \t]*$", re.MULTILINE)
 _SCRIPT = re.compile(r"^```python[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 
@@ -49,8 +57,12 @@ def parse(text: str) -> Recipe:
     opened = list(_OPENING.finditer(rest))
     scripts = _SCRIPT.findall(rest)
     if len(opened) != 2 or len(scripts) != 2:
-        closed = "" if len(opened) == len(scripts) else f", {len(scripts)} of them closed"
-        raise ParseError(f"expected exactly 2 ```python blocks, got {len(opened)}{closed}")
+        closed = (
+            "" if len(opened) == len(scripts) else f", {len(scripts)} of them closed"
+        )
+        raise ParseError(
+            f"expected exactly 2 ```python blocks, got {len(opened)}{closed}"
+        )
     workflow = rest[: opened[0].start()].strip()
     if not workflow:
         raise ParseError(f"{_WORKFLOW!r} is empty")
@@ -99,7 +111,9 @@ def _plan(data: str) -> tuple[PlanItem, ...]:
     fenced = _JSON_FENCE.match(data)
     try:
         items = json.loads(fenced.group(1) if fenced else data)
-        json.dumps(items, ensure_ascii=False).encode()  # JSON may escape half characters
+        json.dumps(
+            items, ensure_ascii=False
+        ).encode()  # JSON may escape half characters
     except (ValueError, RecursionError) as error:
         raise ParseError(f"{_DATA!r} is not JSON: {error}") from error
     if not isinstance(items, list) or not items:
@@ -144,7 +158,9 @@ def render(recipe: Recipe) -> str:
 
 def _list(items: Sequence[PlanItem]) -> str:
     lines = [
-        json.dumps({field: getattr(item, field) for field in _FIELDS}, ensure_ascii=False)
+        json.dumps(
+            {field: getattr(item, field) for field in _FIELDS}, ensure_ascii=False
+        )
         for item in items
     ]
     return "[\n" + ",\n".join(lines) + "\n]"

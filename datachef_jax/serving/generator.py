@@ -60,7 +60,7 @@ class Generator:
         Args:
           batch: What is asked, in any order.
         """
-        prompts = [self._prompt(chat) for chat in batch]
+        prompts = [self._tokenizer.chat(chat, generation_prompt=True) for chat in batch]
         fitting = [p for p in prompts if len(p) <= self._max_prompt_tokens]
         self.too_long += len(prompts) - len(fitting)
         asked = {_digest(prompt): prompt for prompt in fitting}
@@ -79,14 +79,6 @@ class Generator:
         )
         for digest, completion in zip(prompts, completions, strict=True):
             self._answers[digest] = self._tokenizer.decode(completion.tokens)
-
-    def _prompt(self, chat: Chat) -> list[int]:
-        # Half a surrogate pair, which JSON can hold, is no text that tokenizers take.
-        clean = [
-            {key: text.encode("utf-8", "replace").decode() for key, text in m.items()}
-            for m in chat
-        ]
-        return self._tokenizer.chat(clean, generation_prompt=True)
 
 
 def _digest(prompt: list[int]) -> bytes:

@@ -58,6 +58,8 @@ class ChatTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text; markers such as <|im_end|> in it are plain text."""
+        # Half a surrogate pair, which JSON can hold, is no text: it becomes "?".
+        text = text.encode("utf-8", "replace").decode("utf-8")
         return self._tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=True
         )

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import time
+from typing import Any
 
 import tensorboardX
 
@@ -79,8 +80,8 @@ class Writer:
         self._events.close()
 
 
-def read(path: str | os.PathLike) -> list[dict[str, float]]:
-    """Returns the lines of a metrics file."""
+def read(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Returns the lines of a metrics, timing or events file."""
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import dataclasses
 import re
 
-from datachef_jax import types
 from datachef_jax.scoring import answers
 from datachef_jax.verifier import contamination
 

@@ -73,7 +73,7 @@ def _tidy(answer: str) -> str:
 
 
 def extract_letter(text: Any) -> str | None:
-    """Returns the option letter that a text gives, as `B`, `(B)`, `B.`, `answer is B`."""
+    """Returns the option letter of a text, as in `B`, `(B)`, `B.`, `answer is B`."""
     if text is None:
         return None
     said = _LETTER_SAID.findall(str(text))

@@ -61,6 +61,7 @@ class _Draw:
         self._cap, self._rng, self._shuffle = cap, rng, shuffle
 
     def indices(self, count: int) -> Sequence[int]:
+        """Returns which of `count` rows are taken."""
         taken: Sequence[int] = range(count)
         if self._cap and self._cap < count:
             taken = sorted(self._rng.sample(taken, self._cap))
@@ -69,14 +70,15 @@ class _Draw:
         return taken
 
     def take(self, table: pyarrow.Table) -> pyarrow.Table:
+        """Returns the rows of a table that are taken."""
         taken = self.indices(len(table))
         return table if taken == range(len(table)) else table.take(taken)
 
 
 def _read_jsonl(source: session.Source, draw: _Draw) -> datasets.Dataset:
     """Reads JSON lines; what is no JSON object is left out and counted."""
-    lines = [line for line in pathlib.Path(source.path).read_bytes().split(b"\n")]
-    lines = [line for line in lines if line.strip()]
+    content = pathlib.Path(source.path).read_bytes()
+    lines = [line for line in content.split(b"\n") if line.strip()]
     found = []
     taken = draw.indices(len(lines))
     for index in taken:

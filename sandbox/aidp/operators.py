@@ -50,7 +50,9 @@ def deduplicate_by_text_hash(
         are the same.
     """
     given = rows.to_rows(ds)
-    text_of = rows.mapper(_question if text_map is None else text_map, given, "text_map")
+    text_of = rows.mapper(
+        _question if text_map is None else text_map, given, "text_map"
+    )
     seen: set[bytes] = set()
     kept = []
     for index, row in enumerate(given):

@@ -107,7 +107,5 @@ def mapper(map_: Map, rows: Sequence[Row], name: str) -> Callable[[Row], Any]:
             )
         return lambda row: row[map_]
     if not callable(map_):
-        raise TypeError(
-            f"{name} must be a column or a function of a row, got {map_!r}"
-        )
+        raise TypeError(f"{name} must be a column or a function of a row, got {map_!r}")
     return map_

@@ -156,15 +156,22 @@ def test_no_directory_is_no_rows(tmp_path):
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("dialogs"), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.just("dialogs"), inner)
+    ),
 )
 
 
-@given(values=st.lists(_json))
-@settings(max_examples=100, deadline=None)
-def test_whatever_json_it_is_each_row_is_taken_or_counted(values, tmp_path_factory):
-    base = tmp_path_factory.mktemp("fuzz")
-    (base / "data" / "processed").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz")
+    (path / "data" / "processed").mkdir(parents=True)
+    return path
+
+
+@given(values=st.lists(_json, max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_whatever_json_it_is_each_row_is_taken_or_counted(values, base):
     lines = "\n".join(json.dumps(value) for value in values)
     (base / "data" / "processed" / "a.jsonl").write_text(lines)
     found = dataset.read(base, max_bytes=10**6)

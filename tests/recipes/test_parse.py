@@ -47,7 +47,9 @@ def test_the_canonical_form_has_one_item_per_line_and_is_read_back():
         "<think>\nMaybe\n## Training Data\n```python\n```\n</think>\n\n" + _TEXT,
         "still thinking\n</think>\n" + _TEXT,
         "Here it is.\n\n" + _TEXT + "\n\nDone.",
-        _with_plan("```json\n" + json.dumps([_ITEM, _ITEM | {"dataset_id": "ü/c"}]) + "\n```"),
+        _with_plan(
+            "```json\n" + json.dumps([_ITEM, _ITEM | {"dataset_id": "ü/c"}]) + "\n```"
+        ),
     ],
     ids=["thinking", "thinking opened by the prompt", "prose around", "fenced list"],
 )
@@ -98,8 +100,14 @@ def test_every_recipe_is_read_back(ids, number, workflow, processing, verificati
     [
         ("", "no heading '## Training Data'"),
         ("<think> hmm\n" + _TEXT, "never ends"),
-        (_TEXT.replace("## Training Data", "# Training Data"), "no heading '## Training"),
-        (_TEXT.replace("## Data Processing", "## The"), "no heading '## Data Processing"),
+        (
+            _TEXT.replace("## Training Data", "# Training Data"),
+            "no heading '## Training",
+        ),
+        (
+            _TEXT.replace("## Data Processing", "## The"),
+            "no heading '## Data Processing",
+        ),
         (_TEXT.replace(_RECIPE.workflow, ""), "Workflow' is empty"),
         (_TEXT.replace(_RECIPE.processing, "\n"), "processing script is empty"),
         (_TEXT.rsplit("```python", 1)[0], "exactly 2 ```python blocks, got 1"),
@@ -125,7 +133,9 @@ def test_says_why_a_text_states_no_recipe(text, reason):
     assert reason in str(caught.value)
 
 
-@given(st.lists(st.sampled_from(_TEXT.splitlines(True) + ["<think>", "</think>", "```\n"])))
+@given(
+    st.lists(st.sampled_from(_TEXT.splitlines(True) + ["<think>", "</think>", "```\n"]))
+)
 @settings(max_examples=200, deadline=None)
 def test_nothing_but_parse_errors_comes_out(pieces):
     try:

@@ -7,6 +7,7 @@ import pytest
 from sandbox import pool
 from tests.sandbox import small
 
+
 @pytest.fixture(scope="session")
 def _model():
     return small.Model()
@@ -29,9 +30,16 @@ def sandbox(_model):
 def source(tmp_path):
     """Returns a source of ten rows, `toy/numbers`."""
     path = tmp_path / "numbers.jsonl"
-    path.write_text("".join(json.dumps({"n": n, "t": f"t{n}"}) + "\n" for n in range(10)))
+    path.write_text(
+        "".join(json.dumps({"n": n, "t": f"t{n}"}) + "\n" for n in range(10))
+    )
     return pool.SourceFile(
-        id="toy/numbers", path=path, format="jsonl", records="", split="train", name="default"
+        id="toy/numbers",
+        path=path,
+        format="jsonl",
+        records="",
+        split="train",
+        name="default",
     )
 
 

@@ -7,7 +7,7 @@ from sandbox import pool
 
 LIMITS = pool.Limits(
     cpu_seconds=1.0,
-    wall_seconds=3.0,
+    wall_seconds=5.0,
     memory_bytes=2**29,
     processes=32,
     file_bytes=2**22,

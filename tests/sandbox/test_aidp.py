@@ -28,14 +28,21 @@ def start(tmp_path, frames):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         source = session.Source(
-            id="o/d", path=str(path), format=path.suffix[1:], records=records,
-            split="train", name="default",
+            id="o/d",
+            path=str(path),
+            format=path.suffix[1:],
+            records=records,
+            split="train",
+            name="default",
         )
         replies = iter(answers)
         session.start(
             session.Session(
-                sources={"o/d": source}, row_cap=row_cap, seed=seed,
-                send=frames.append, receive=lambda: next(replies),
+                sources={"o/d": source},
+                row_cap=row_cap,
+                seed=seed,
+                send=frames.append,
+                receive=lambda: next(replies),
             )
         )
 
@@ -85,8 +92,13 @@ def test_csv_cells_are_numbers_text_or_none(start):
     start("d.csv", content)
     first, second = aidp.load_remote_dataset("o/d").to_list()
     assert first == {
-        "int": 1, "float": 1.5, "zeros": "007", "mixed": "1",
-        "date": "2020-01-01", "flag": "true", "text": 'a\nb, "c"',
+        "int": 1,
+        "float": 1.5,
+        "zeros": "007",
+        "mixed": "1",
+        "date": "2020-01-01",
+        "flag": "true",
+        "text": 'a\nb, "c"',
     }
     assert (second["int"], second["float"], second["text"]) == (-2, None, None)
 
@@ -131,7 +143,9 @@ def test_errors_of_loading_say_what_exists(start, fields, message):
 
 def test_errors_of_columns_say_which_exist(start):
     ds = rows.from_rows(_ROWS, source=None)
-    with pytest.raises(KeyError, match=r"no column 'x'; the columns are \['q', 'a', 'tags'\]"):
+    with pytest.raises(
+        KeyError, match=r"no column 'x'; the columns are \['q', 'a', 'tags'\]"
+    ):
         aidp.select_by_filter(ds, lambda row: row["x"])
     with pytest.raises(KeyError, match="user_map='x' is no column"):
         aidp.format_to_sharegpt(ds, user_map="x", assistant_map="a")
@@ -144,7 +158,10 @@ def test_filtering_keeps_types_even_of_nothing(start, frames):
     kept = aidp.select_by_filter(ds, lambda row: row["a"] > 17)
     none = aidp.select_by_filter(kept, lambda row: False)
     assert kept["a"][:] == [18, 19] and none.features == ds.features
-    assert frames == [{"call": ["select_by_filter", 20, 2]}, {"call": ["select_by_filter", 2, 0]}]
+    assert frames == [
+        {"call": ["select_by_filter", 20, 2]},
+        {"call": ["select_by_filter", 2, 0]},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -169,10 +186,15 @@ def test_training_rows_are_deduplicated_by_their_question(start):
 
 
 def test_training_rows_name_their_source_also_after_map_and_filter(start):
-    start("d.jsonl", _jsonl([{"q": "2+2", "a": 4}, {"q": None, "a": ""}, {"q": "x", "a": 0}]))
+    start(
+        "d.jsonl",
+        _jsonl([{"q": "2+2", "a": 4}, {"q": None, "a": ""}, {"q": "x", "a": 0}]),
+    )
     ds = aidp.load_remote_dataset("o/d")
     ds = ds.filter(lambda row: row["q"] != "x").map(lambda row: {"q": row["q"]})
-    found = aidp.format_to_sharegpt(ds, user_map="q", assistant_map=lambda row: row["a"])
+    found = aidp.format_to_sharegpt(
+        ds, user_map="q", assistant_map=lambda row: row["a"]
+    )
     pairs = [[turn["content"] for turn in row["dialogs"]] for row in found]
     assert pairs == [["2+2", "4"], ["", ""]] and found["source"][:] == ["o/d"] * 2
 
@@ -197,7 +219,9 @@ def test_samples_are_fixed_by_their_seed(start):
 def test_frames_of_pandas_and_lists_serve_as_datasets(start):
     ds = rows.from_rows([{"a": 1, "b": None}, {"a": 2, "b": "x"}], source=None)
     for given in (ds.to_pandas(), ds.to_list()):
-        assert aidp.select_by_filter(given, lambda row: row["b"]).to_list() == [{"a": 2, "b": "x"}]
+        assert aidp.select_by_filter(given, lambda row: row["b"]).to_list() == [
+            {"a": 2, "b": "x"}
+        ]
 
 
 def test_a_language_model_makes_rows(start, frames):
@@ -245,8 +269,15 @@ def test_the_final_answer_of_prose(text, answer):
 
 @pytest.mark.parametrize(
     ("text", "letter"),
-    [("B", "B"), ("(C)", "C"), ("D. Paris", "D"), ("The answer is (A).", "A"),
-     ("So the answer is B", "B"), ("Apple", None), (None, None)],
+    [
+        ("B", "B"),
+        ("(C)", "C"),
+        ("D. Paris", "D"),
+        ("The answer is (A).", "A"),
+        ("So the answer is B", "B"),
+        ("Apple", None),
+        (None, None),
+    ],
 )
 def test_the_letter_of_an_option(text, letter):
     assert aidp.extract_letter(text) == letter
@@ -254,8 +285,14 @@ def test_the_letter_of_an_option(text, letter):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [('{"answer": 3}', {"answer": 3}), ('Well [x] so {"a": [1]} {}', {"a": [1]}),
-     ("```json\n[1, 2]\n```", [1, 2]), ("none", None), ("[" * 10**5, None), (None, None)],
+    [
+        ('{"answer": 3}', {"answer": 3}),
+        ('Well [x] so {"a": [1]} {}', {"a": [1]}),
+        ("```json\n[1, 2]\n```", [1, 2]),
+        ("none", None),
+        ("[" * 10**5, None),
+        (None, None),
+    ],
 )
 def test_the_first_json_in_a_text(text, value):
     assert aidp.extract_json(text) == value

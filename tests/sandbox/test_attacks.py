@@ -37,7 +37,10 @@ _ENDINGS = [
     ("import re\nre.match('(a*)*b', 'a' * 60)", "timeout"),
     ("import time\ntime.sleep(60)", "timeout"),
     ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
-    ("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()", "timeout"),
+    (
+        "import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()",
+        "timeout",
+    ),
     ("x = bytearray(2 ** 40)", "oom"),
     ("x = []\nwhile True: x.append(bytearray(2 ** 20))", "oom"),
     ("import numpy\nnumpy.ones(2 ** 33)", "oom"),
@@ -55,7 +58,7 @@ _ENDINGS = [
     ("import os\nos.mkfifo('data/processed/a.jsonl')", "forbidden"),
     ("open('data/x', 'wb').write(bytes(2 ** 23))", "disk"),
     (
-        "import time\nfor i in range(9): open(f'data/{i}', 'wb').write(bytes(2 ** 20))\n"
+        "import time\nfor i in range(9):\n  open(f'data/{i}', 'wb').write(bytes(2 ** 20))\n"
         "time.sleep(60)",
         "disk",
     ),
@@ -64,7 +67,10 @@ _ENDINGS = [
         "time.sleep(60)",
         "disk",
     ),
-    ("import os\nfor i in range(300): os.mkdir('d'); os.chdir('d')\nwhile 1: pass", "disk"),
+    (
+        "import os\nfor i in range(300): os.mkdir('d'); os.chdir('d')\nwhile 1: pass",
+        "disk",
+    ),
     (
         "import threading, time\nthreading.stack_size(2 ** 16)\n"
         "for i in range(200): threading.Thread(target=time.sleep, args=(60,)).start()",
@@ -159,7 +165,11 @@ def test_what_is_outside_is_out_of_reach(run, source, tmp_path, action):
     result = run(f"{_TRY}\nattempt({action.format(**paths)})")
     assert result.log.startswith("refused"), result.log
     assert source.path.read_bytes() == before and secret.read_text() == "secret"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["job", "numbers.jsonl", "secret"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "job",
+        "numbers.jsonl",
+        "secret",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +189,9 @@ def test_system_calls_beyond_those_needed_fail(run, number):
 
 def test_modes_and_times_of_sources_stay(run, source):
     before = source.path.stat()
-    result = run(f"import os\nos.chmod({str(source.path)!r}, 0)\nos.utime({str(source.path)!r})")
+    result = run(
+        f"import os\nos.chmod({str(source.path)!r}, 0)\nos.utime({str(source.path)!r})"
+    )
     after = source.path.stat()
     assert result.kind == "ok"  # claimed to be done, so that copies of files work
     assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
@@ -198,22 +210,27 @@ def test_the_repository_cannot_be_imported(run):
 def test_no_descriptors_are_inherited_but_the_channel(run):
     log = run(
         "import os\nopen_fds = []\nfor fd in range(256):\n"
-        "  try: os.fstat(fd); open_fds.append(fd)\n  except OSError: pass\nprint(open_fds)"
+        "  try: os.fstat(fd); open_fds.append(fd)\n  except OSError: pass\n"
+        "print(open_fds)"
     ).log
     assert log == "[0, 1, 2, 3]\n"
 
 
 def test_listeners_on_this_machine_hear_nothing(run, tmp_path):
-    with socket.socket() as tcp, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
+    with (
+        socket.socket() as tcp,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix,
+    ):
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
         tcp.setblocking(False)
         unix.bind(str(tmp_path / "socket"))
         unix.setblocking(False)
+        address = tcp.getsockname()
         run(
             f"{_TRY}\na, b = socket.socketpair()\n"
             f"attempt(lambda: a.sendto(b'x', {str(tmp_path / 'socket')!r}))\n"
-            f"attempt(lambda: socket.create_connection(('127.0.0.1', {tcp.getsockname()[1]})))"
+            f"attempt(lambda: socket.create_connection({address}))"
         )
         with pytest.raises(BlockingIOError):
             tcp.accept()
@@ -245,6 +262,7 @@ def test_a_flood_of_frames_is_cut_off(run):
 
 def test_children_do_not_survive_the_trainer(tmp_path):
     """Killed with -9, it leaves neither zygote nor script."""
+    directory = str(tmp_path / "job")
     program = f"""
 import pathlib, sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parents[2])!r})
@@ -254,7 +272,7 @@ limits = pool.Limits(cpu_seconds=60.0, wall_seconds=60.0, memory_bytes=2**29,
 with pool.Sandbox(limits=limits, workers=1, answer=list) as sandbox:
     print(sandbox._zygote.pid, flush=True)
     sandbox.run([pool.Job(processing="import time; time.sleep(60)", verification="",
-        sources=(), row_cap=0, seed=0, directory=pathlib.Path({str(tmp_path / "job")!r}))])
+        sources=(), row_cap=0, seed=0, directory=pathlib.Path({directory!r}))])
 """
     trainer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     zygote = int(trainer.stdout.readline())

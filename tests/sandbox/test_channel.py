@@ -23,7 +23,14 @@ def test_frames_survive_any_cutting(sizes):
 
 
 @pytest.mark.parametrize(
-    "bad", [b"\xff" * 4, b"\0\0\0\1[", b"\0\0\0\2[]", b"\0\0\0\1\xff", b"\0\1\0\0" + b"[" * 2**16]
+    "bad",
+    [
+        b"\xff" * 4,
+        b"\0\0\0\1[",
+        b"\0\0\0\2[]",
+        b"\0\0\0\1\xff",
+        b"\0\1\0\0" + b"[" * 2**16,
+    ],
 )
 def test_what_precedes_a_bad_frame_still_counts(bad):
     frames = channel.Inbox().feed(channel.encode({"ready": True}) + bad)

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -31,7 +30,9 @@ def _ask(questions):
 
 
 def test_results_come_in_the_order_of_the_jobs(sandbox, tmp_path):
-    scripts = [f"import time\ntime.sleep({0.2 if i == 0 else 0})\nprint({i})" for i in range(6)]
+    scripts = [
+        f"import time\ntime.sleep({0.2 if i == 0 else 0})\nprint({i})" for i in range(6)
+    ]
     done = []
     results = sandbox.run(_jobs(tmp_path, scripts), done.append)
     assert [result.log for result in results] == [f"{i}\n" for i in range(6)]
@@ -53,9 +54,14 @@ def test_randomness_comes_from_the_seed(run):
 
 
 def test_scripts_leave_nothing_to_one_another(run):
-    run("import json, builtins\njson.dumps = None\nbuiltins.mine = 1\nopen('x', 'w').close()")
-    log = run("import json, builtins, os\nprint(json.dumps(1), hasattr(builtins, 'mine'),"
-              " os.listdir())").log
+    run(
+        "import json, builtins\njson.dumps = None\nbuiltins.mine = 1\n"
+        "open('x', 'w').close()"
+    )
+    log = run(
+        "import json, builtins, os\nprint(json.dumps(1), hasattr(builtins, 'mine'),"
+        " os.listdir())"
+    ).log
     assert log == "1 False ['data', 'tmp']\n" or log == "1 False ['tmp', 'data']\n"
 
 
@@ -79,11 +85,13 @@ def test_toolkit_calls_are_recorded(run):
 
 
 def test_costs_are_measured(run):
-    result = run("import time\nx = bytearray(2 ** 28)\ntime.sleep(0.2)\n"
-                 "while time.process_time() < 0.3: pass")
-    assert 0.3 <= result.cpu_seconds < 1.0
-    assert 0.2 <= result.wall_seconds < 3.0
-    assert result.peak_bytes > 2**28
+    result = run(
+        "import time\nx = bytearray(2 ** 27)\ntime.sleep(0.2)\n"
+        "while time.process_time() < 0.2: pass"
+    )
+    assert 0.2 <= result.cpu_seconds < 1.0
+    assert 0.2 <= result.wall_seconds < small.LIMITS.wall_seconds
+    assert result.peak_bytes > 2**27
 
 
 def test_questions_of_several_recipes_share_a_batch(sandbox, model, tmp_path):
@@ -95,7 +103,10 @@ def test_questions_of_several_recipes_share_a_batch(sandbox, model, tmp_path):
 
 
 def test_many_and_long_questions_are_asked_in_pieces(sandbox, model, tmp_path):
-    ask = "from aidp import *\nds = generate_dataset_with_llm([{{'q': {}}}] * {}, user_map='q')\n"
+    ask = (
+        "from aidp import *\n"
+        "ds = generate_dataset_with_llm([{{'q': {}}}] * {}, user_map='q')\n"
+    )
     scripts = [
         ask.format("'x'", 300) + "print(len(ds))",
         ask.format("'ü' * 70_000", 3) + "print(len(ds), len(ds[0]['response']))",
@@ -131,7 +142,9 @@ def test_a_stalling_recipe_harms_only_itself(sandbox, tmp_path):
         "for _ in range(9): session.current().send({'ask': [[{'role': 'user',"
         " 'content': 'x' * 10 ** 5}]] * 9})\ntime.sleep(60)"
     )
-    results = sandbox.run(_jobs(tmp_path, [stall, _ask(["ab"]), flood, never_reads, _ask(["cd"])]))
+    results = sandbox.run(
+        _jobs(tmp_path, [stall, _ask(["ab"]), flood, never_reads, _ask(["cd"])])
+    )
     kinds = [result.kind for result in results]
     assert kinds == ["timeout", "ok", "runtime_error", "runtime_error", "ok"]
     assert [results[1].log, results[4].log] == ["['ba']\n", "['dc']\n"]
@@ -139,8 +152,15 @@ def test_a_stalling_recipe_harms_only_itself(sandbox, tmp_path):
 
 @pytest.mark.parametrize(
     "question",
-    ["[]", "[[]]", "3", "[[{'role': 'user'}]]", "[[{'role': 'x', 'content': ''}]]",
-     "[[{'role': 'user', 'content': 3}]]", "[[{'role': 'user', 'content': '\\ud800'}]]"],
+    [
+        "[]",
+        "[[]]",
+        "3",
+        "[[{'role': 'user'}]]",
+        "[[{'role': 'x', 'content': ''}]]",
+        "[[{'role': 'user', 'content': 3}]]",
+        "[[{'role': 'user', 'content': '\\ud800'}]]",
+    ],
 )
 def test_only_chats_reach_the_model(run, question):
     script = (
@@ -153,7 +173,9 @@ def test_only_chats_reach_the_model(run, question):
 def test_a_fault_of_the_model_is_raised_and_leaves_no_process(tmp_path):
     answers = []
     jobs = _jobs(tmp_path, [_ask(["x"]), "import time\ntime.sleep(60)"])
-    with pool.Sandbox(limits=small.LIMITS, workers=2, answer=lambda _: answers) as sandbox:
+    with pool.Sandbox(
+        limits=small.LIMITS, workers=2, answer=lambda _: answers
+    ) as sandbox:
         with pytest.raises(ValueError, match="0 answers to 1"):
             sandbox.run(jobs)
         answers.append("y")

@@ -92,11 +92,13 @@ def _balanced(text):
 _SENSIBLE = st.text(min_size=1).map(str.strip).filter(bool)
 
 
+@settings(deadline=None)
 @given(answer=_SENSIBLE, contract=st.sampled_from(["plain", "json"]))
 def test_what_is_written_is_read_again(answer, contract):
     assert answers.extract(answers.write(answer, contract), contract) == answer
 
 
+@settings(deadline=None)
 @given(answer=st.text(r"{}ab1\boxed ", min_size=1).map(str.strip).filter(bool))
 def test_what_is_boxed_is_read_again(answer):
     if _balanced(answer):
@@ -115,14 +117,14 @@ _PIECES = (
 _NASTY = st.text() | st.lists(st.sampled_from(_PIECES)).map("".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(text=_NASTY, contract=st.sampled_from(_CONTRACTS))
 def test_reading_never_raises(text, contract):
     answer = answers.extract(text, contract)
     assert answer is None or answer == answer.strip() != ""
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(a=_NASTY, b=_NASTY, metric=st.sampled_from(["exact_match", "math"]))
 def test_comparing_never_raises_and_is_symmetric_and_reflexive(a, b, metric):
     assert answers.equal(a, b, metric) == answers.equal(b, a, metric)

@@ -161,7 +161,13 @@ def parts():
 def start() -> state.TrainState:
     """Returns the state before the first step, in memory of its own."""
     params = jax.tree.map(jnp.copy, policy()[1])
-    return state.create(params, parts()[0])
+    made = state.create(params, parts()[0])
+    # Put somewhere explicitly, as restored arrays are: else a resumed run, which
+    # shares the compiled programs of a fresh one here, would compile them again.
+    params, opt_state = jax.device_put(
+        (made.params, made.opt_state), jax.devices()[0]
+    )
+    return made._replace(params=params, opt_state=opt_state)
 
 
 def train_step(stages: step.Stages):

@@ -84,7 +84,7 @@ def test_it_learns():
     advance, state = scripted.train_step(stages), scripted.start()
     asked = [scripted.task("a"), scripted.task("b")]
     means = []
-    for _ in range(16):
+    for _ in range(30):
         state, record = advance(state, asked)
         means.append(record.metrics["reward/mean"])
     assert np.mean(means[-4:]) > np.mean(means[:4]) + 0.2

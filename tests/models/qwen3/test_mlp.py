@@ -12,8 +12,8 @@ def test_agrees_with_numpy():
         block = mlp.GatedMlp(
             6, 10, dtype="float32", param_dtype="float32", rngs=nnx.Rngs(0)
         )
-    x = np.array(jax.random.normal(jax.random.key(1), (2, 3, 6)))
+    x = jax.random.normal(jax.random.key(1), (2, 3, 6))
     gate, up, down = (np.array(w[...]) for w in (block.gate, block.up, block.down))
-    gated = x @ gate
-    expected = (gated / (1.0 + np.exp(-gated)) * (x @ up)) @ down
+    gated = np.array(x) @ gate
+    expected = (gated / (1.0 + np.exp(-gated)) * (np.array(x) @ up)) @ down
     np.testing.assert_allclose(block(x), expected, atol=1e-5)
