@@ -1,43 +1,32 @@
-"""From the sections of a config to the objects of an experiment.
+"""From a config to an experiment: one builder for each `config.experiment`.
 
-Config stops here: nothing below has heard of ConfigDict. What a user can get wrong is
-found here, before any work starts, and raised as `checks.UserError`.
+Config stops here, in `parts` and in `grpo`: nothing below has heard of ConfigDict.
+What a user can get wrong is found here, before any work starts, and raised as
+`checks.UserError`.
 """
 
-from collections.abc import Sequence
-import dataclasses
 import functools
 import pathlib
-from typing import Any, Protocol
+from typing import Protocol
 
 from flax import nnx
 import ml_collections as mlc
 
 from datachef_jax import types
-from datachef_jax.finetune import optimizer as finetune_optimizers
-from datachef_jax.models.qwen3 import config as qwen3_config
-from datachef_jax.models.qwen3 import weights
+from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.recipes import handwritten
 from datachef_jax.recipes import parse
-from datachef_jax.recipes.execute import Executor
-from datachef_jax.sampling.engine import Engine
-from datachef_jax.serving.generator import Generator
 from datachef_jax.text import prompts
-from datachef_jax.text.tokenizer import ChatTokenizer
-from datachef_jax.verifier import gates
-from datachef_jax.verifier import rubric
-from datachef_jax.verifier.judge import Judge
-from datachef_jax.verifier.verify import Verifier
-from datachef_jax.verifier.verify import VerifierSettings
-from experiments import checkpoints
+from experiments import build_mini
 from experiments import checks
+from experiments import cold_start
 from experiments import environment
 from experiments import evaluation
-from experiments import finetuning
 from experiments import grpo
-from experiments import pools
+from experiments import parts
+from experiments import span
+from experiments import supervised
 from experiments import table1
-from sandbox import pool as sandbox_pool
 
 
 class Experiment(Protocol):
@@ -45,14 +34,6 @@ class Experiment(Protocol):
 
     def run(self, record: environment.Environment) -> None:
         """Does what is not done yet and leaves `summary.json` when all is."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model, split into what is compiled and what is computed with."""
-
-    graphdef: nnx.GraphDef
-    params: nnx.State
 
 
 def experiment(
@@ -82,23 +63,24 @@ def _table1(
 ) -> table1.Table1:
     """Builds the experiment behind `configs/quickstart.py`."""
     checks.numbers(config)
-    tokenizer = _tokenizer(config.tokenizer, root)
-    models = functools.cache(
-        lambda section: _model(config, section, tokenizer, root)
+    tokenizer = parts.tokenizer(config.tokenizer, root)
+    policy, base, judge, generator = (
+        parts.model(config, section, tokenizer, root)
+        for section in ("policy", "base", "judge", "generator")
     )
     style = prompts.PromptStyle(**config.prompt)
-    tasks = _tasks(config, workdir)
-    held_out = _held_out(tasks, config.evaluation.tasks)
-    _check_prompts(config, tasks, tokenizer, style)
+    tasks = parts.tasks(config, workdir, root)
+    held_out = parts.held_out(tasks, config.evaluation.tasks)
+    parts.check_prompts(config, tasks, tokenizer, style)
+    parts.check_questions(config, held_out, tokenizer)
 
-    policy = models("policy")
-    engine = _policy_engine(config, policy, tokenizer)
-    sandbox = _sandbox(config, models("generator"), tokenizer)
-    parts = dict(
-        prompt=functools.partial(_prompt, tokenizer=tokenizer, style=style),
+    engine = parts.policy_engine(config, policy, tokenizer)
+    sandbox = parts.sandbox(config, generator, tokenizer)
+    shared = dict(
+        prompt=functools.partial(parts.prompt, tokenizer=tokenizer, style=style),
         decode=tokenizer.decode,
-        executor=_executor(config, sandbox, workdir, row_cap=config.sandbox.row_cap),
-        verifier=_verifier(config, models("judge"), tokenizer),
+        executor=parts.executor(config, sandbox, workdir, row_cap=config.sandbox.row_cap),
+        verifier=parts.verifier(config, judge, tokenizer),
     )
     return table1.Table1(
         workdir=workdir,
@@ -113,244 +95,122 @@ def _table1(
                 graphdef=policy.graphdef,
                 reference=policy.params,
                 engine=engine,
-                **parts,
+                **shared,
             ),
             pad_id=tokenizer.pad_id,
         ),
         policies={
+            # It has read texts of all kinds of tasks, but no recipe.
             "untrained": evaluation.Policy(
-                engine=_policy_engine(config, models("base"), tokenizer),
-                params=models("base").params,
+                engine=parts.policy_engine(config, base, tokenizer), params=base.params
             ),
             "cold_start": evaluation.Policy(engine=engine, params=policy.params),
         },
         evaluator=evaluation.Evaluator(
-            **parts,
+            **shared,
             recipes=config.evaluation.recipes,
             temperature=config.sampling.temperature,
             max_new_tokens=config.sampling.max_new_tokens,
         ),
         by_hand={task.name: _by_hand(task) for task in held_out},
-        executor=_executor(config, sandbox, workdir, row_cap=0),
-        finetuner=_finetuner(config, models("base"), tokenizer, workdir),
+        executor=parts.executor(config, sandbox, workdir, row_cap=0),
+        finetuner=parts.finetuner(config, base, tokenizer, workdir),
         oracle=config.evaluation.oracle,
         sandbox=sandbox,
     )
 
 
-def _tokenizer(folder: str, root: pathlib.Path) -> ChatTokenizer:
-    with checks.blame("config.tokenizer", folder):
-        return ChatTokenizer.load(checkpoints.find(folder, root))
-
-
-def _model(
-    config: mlc.ConfigDict, section: str, tokenizer: ChatTokenizer, root: pathlib.Path
-) -> Model:
-    """Loads the checkpoint of a section; only the policy is trained with remat.
-
-    The checkpoint "random" is a model of `config.architecture` with fresh weights.
-    """
-    checkpoint, policy = config[section].checkpoint, config.policy
-    numbers = dict(
-        dtype=policy.dtype,
-        param_dtype=policy.param_dtype,
-        remat=section == "policy" and policy.remat,
+def _span(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> span.Span:
+    """Builds the experiment behind `configs/mini/span.py`."""
+    tokenizer = parts.tokenizer(config.tokenizer, root)
+    base, generator = (
+        parts.model(config, section, tokenizer, root) for section in ("base", "generator")
     )
-    with checks.blame(f"config.{section}.checkpoint", checkpoint):
-        if checkpoint == "random":
-            sizes = qwen3_config.Qwen3Config(
-                vocab_size=tokenizer.vocab_size, **config.architecture
-            )
-            model = weights.random(sizes, seed=config.seed, **numbers)
-        else:
-            model = weights.load(checkpoints.find(checkpoint, root), **numbers)
-        if model.config.vocab_size < tokenizer.vocab_size:
-            raise ValueError(
-                f"its vocabulary of {model.config.vocab_size} is smaller than the "
-                f"tokenizer's {tokenizer.vocab_size}"
-            )
-    graphdef, params = nnx.split(model, nnx.Param)
-    return Model(graphdef=graphdef, params=params)
-
-
-def _tasks(config: mlc.ConfigDict, workdir: pathlib.Path) -> list[types.Task]:
-    settings = config.pool.to_dict()
-    kind = settings.pop("kind")
-    for name in ("smallest", "largest"):  # of the training tasks' subsets of sources
-        settings.pop(name)
-    with checks.blame("config.pool", config.pool.to_dict()):
-        return pools.load(kind, workdir / "pool", settings)
-
-
-def _held_out(
-    tasks: Sequence[types.Task], names: Sequence[str]
-) -> list[types.Task]:
-    """Returns the tasks to evaluate on, in the order of the config."""
-    found = {task.name: task for task in tasks if task.held_out}
-    for name in names:
-        checks.require(
-            name in found,
-            "config.evaluation.tasks",
-            name,
-            f"is no held-out task; these are {sorted(found)}",
-        )
-    return [found[name] for name in names]
-
-
-def _check_prompts(
-    config: mlc.ConfigDict,
-    tasks: Sequence[types.Task],
-    tokenizer: ChatTokenizer,
-    style: prompts.PromptStyle,
-) -> None:
-    """Makes sure that every prompt fits, that of all sources included."""
-    limit = config.sampling.max_prompt_tokens
-    for task in tasks:
-        length = len(_prompt(task, tokenizer, style))
-        checks.require(
-            length <= limit,
-            "config.sampling.max_prompt_tokens",
-            limit,
-            f"the prompt of task {task.name} has {length} tokens",
-        )
-
-
-def _prompt(
-    task: types.Task, tokenizer: ChatTokenizer, style: prompts.PromptStyle
-) -> list[int]:
-    messages = prompts.policy_messages(task, style)
-    return tokenizer.chat(messages, generation_prompt=True)
-
-
-def _policy_engine(
-    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
-) -> Engine:
-    sampling = config.sampling
-    return _engine(
-        model,
-        tokenizer,
-        rows=sampling.rows,
-        prompt_buckets=(sampling.max_prompt_tokens,),
-        max_new_tokens=sampling.max_new_tokens,
-    )
-
-
-def _engine(model: Model, tokenizer: ChatTokenizer, **numbers: Any) -> Engine:
-    return Engine(
-        model.graphdef, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id, **numbers
-    )
-
-
-def _verifier(
-    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
-) -> Verifier:
-    judge, verifier = config.judge, config.verifier
-    with checks.blame("config.judge", judge.to_dict()):
-        engine = _engine(
-            model,
-            tokenizer,
-            rows=judge.rows,
-            prompt_buckets=judge.prompt_buckets,
-            max_new_tokens=1,  # it scores, and writes nothing
-        )
-        made = Judge(
-            engine,
-            model.params,
-            tokenizer,
-            style=rubric.RubricStyle(name=judge.style, max_chars=judge.max_chars),
-            min_mass=judge.min_mass,
-            max_prompt_tokens=max(judge.prompt_buckets),
-            rows=judge.rows,
-        )
-    with checks.blame("config.verifier", verifier.to_dict()):
-        settings = VerifierSettings(
-            rows_per_dataset=verifier.rows_per_dataset,
-            max_malformed_share=verifier.max_malformed_share,
-            gates=gates.GateSettings(**verifier.gates),
-        )
-    return Verifier(made, settings)
-
-
-def _sandbox(
-    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
-) -> sandbox_pool.Sandbox:
-    """Builds the sandbox, whose scripts the generator answers."""
-    section = config.generator
-    engine = _engine(
-        model,
-        tokenizer,
-        rows=section.rows,
-        prompt_buckets=section.prompt_buckets,
-        max_new_tokens=section.max_new_tokens,
-    )
-    generator = Generator(
-        engine,
-        model.params,
-        tokenizer,
-        max_prompt_tokens=max(section.prompt_buckets),
-        max_new_tokens=section.max_new_tokens,
-        temperature=section.temperature,
-    )
-    settings = config.sandbox.to_dict()
-    del settings["row_cap"]
-    workers = settings.pop("workers")
-    limits = sandbox_pool.Limits(**settings)
-    return sandbox_pool.Sandbox(
-        limits=limits, workers=workers, answer=generator.answer
-    )
-
-
-def _executor(
-    config: mlc.ConfigDict,
-    sandbox: sandbox_pool.Sandbox,
-    workdir: pathlib.Path,
-    *,
-    row_cap: int,
-) -> Executor:
-    return Executor(
+    tasks = parts.tasks(config, workdir, root)
+    held_out = parts.held_out(tasks, config.evaluation.tasks)
+    parts.check_questions(config, held_out, tokenizer)
+    sandbox = parts.sandbox(config, generator, tokenizer)
+    return span.Span(
+        workdir=workdir,
+        tasks=held_out,
+        seeds=[config.seed + i for i in range(config.evaluation.seeds)],
+        recipes={
+            task.name: {
+                name: parse.render(recipe)
+                for name, recipe in handwritten.variants(task).items()
+            }
+            for task in held_out
+        },
+        executor=parts.executor(config, sandbox, workdir, row_cap=0),
+        finetuner=parts.finetuner(config, base, tokenizer, workdir),
         sandbox=sandbox,
-        directory=workdir / "sandbox" / f"row_cap_{row_cap}",
-        row_cap=row_cap,
-        max_dataset_bytes=config.sandbox.dataset_bytes,
     )
 
 
-def _finetuner(
-    config: mlc.ConfigDict, base: Model, tokenizer: ChatTokenizer, workdir: pathlib.Path
-) -> finetuning.Finetuner:
-    section, target = config.finetune, config.base
-    optimizers = {
-        "adamw": finetune_optimizers.adamw,
-        "muon": finetune_optimizers.muon,
-    }
-    optimizer = optimizers[section.optimizer](
-        section.learning_rate,
-        warmup_steps=section.warmup_steps,
-        steps=section.steps,
-        b1=section.b1,
-        b2=section.b2,
-        weight_decay=section.weight_decay,
-        max_grad_norm=section.max_grad_norm,
+def _cold_start(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> cold_start.ColdStart:
+    """Builds the experiment behind `configs/mini/cold_start.py`."""
+    tokenizer = parts.tokenizer(config.tokenizer, root)
+    policy, judge, generator = (
+        parts.model(config, section, tokenizer, root)
+        for section in ("policy", "judge", "generator")
     )
-    return finetuning.Finetuner(
-        graphdef=base.graphdef,
-        params=base.params,
-        tokenizer=tokenizer,
-        engine=_engine(
-            base,
+    style = prompts.PromptStyle(**config.prompt)
+    tasks = parts.tasks(config, workdir, root)
+    tasks = [task for task in tasks if not task.held_out]
+    parts.check_prompts(config, tasks, tokenizer, style)
+    sandbox = parts.sandbox(config, generator, tokenizer)
+    section = config.cold_start
+
+    def examples(kept):
+        return cold_start.tokenize(
+            kept,
+            tasks,
             tokenizer,
-            rows=target.rows,
-            prompt_buckets=target.prompt_buckets,
-            max_new_tokens=target.max_new_tokens,
+            style=style,
+            copies=section.copies,
+            topics_share=section.topics_share,
+            max_tokens=section.shape.row_tokens,
+            seed=config.seed,
+        )
+
+    def train(kept):
+        return supervised.train(
+            nnx.merge(policy.graphdef, policy.params),
+            [
+                supervised.Stage(
+                    name="cold start",
+                    examples=functools.partial(examples, kept),
+                    steps=section.steps,
+                    **section.shape,
+                )
+            ],
+            optimizer=optimizers.muon(**section.optimizer, steps=section.steps),
+            seed=config.seed,
+            workdir=workdir,
+            evaluate=lambda model: {},
+        )
+
+    return cold_start.ColdStart(
+        sampler=cold_start.Sampler(
+            tasks=tasks,
+            executor=parts.executor(
+                config, sandbox, workdir, row_cap=config.sandbox.row_cap
+            ),
+            verifier=parts.verifier(config, judge, tokenizer),
+            smallest=config.pool.smallest,
+            largest=config.pool.largest,
+            min_score=section.min_score,
+            workdir=workdir,
         ),
-        optimizer=optimizer,
-        steps=section.steps,
-        batch_rows=section.batch_rows,
-        row_tokens=section.row_tokens,
-        targets_per_row=section.targets_per_row,
-        max_rows=section.max_rows,
-        sync_every=section.sync_every,
-        folder=workdir / "finetunes",
+        demonstrations=section.demonstrations,
+        train=train,
+        seed=config.seed,
+        sandbox=sandbox,
+        workdir=workdir,
     )
 
 
@@ -363,4 +223,9 @@ def _by_hand(task: types.Task) -> dict[str, str]:
     return {"expert": parse.render(handwritten.expert(task))} | singles
 
 
-PROGRAMMES = {"table1": _table1}
+PROGRAMMES = {
+    "table1": _table1,
+    "span": _span,
+    "cold_start": _cold_start,
+    **build_mini.PROGRAMMES,
+}

@@ -58,14 +58,15 @@ def with_spread(
     return drawn[0]
 
 
-def lines(
+def percentages(
     series: Mapping[str, Sequence[tuple[float, float]]], *, label: str
 ) -> markupsafe.Markup:
-    """Draws lines: (step, value) by name."""
+    """Draws lines: (step, percentage) by name."""
     with _figure("lines" + label) as (axes, drawn):
         for (name, points), color in zip(series.items(), _cycle(), strict=False):
             steps, values = zip(*points, strict=True)
             axes.plot(steps, values, color=color, linewidth=1.8, label=name)
+        axes.set_ylim(0, 103)
         _finish(axes, label, legend=len(series) > 1)
     return drawn[0]
 

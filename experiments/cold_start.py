@@ -5,7 +5,7 @@ executes and has quality; here they are sampled from a grammar over the toolkit 
 kept if their script runs and the verifier gives their data a good enough score.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import pathlib
@@ -24,8 +24,10 @@ from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.types import Task
 from datachef_jax.verifier.verify import Verifier
+from experiments import environment
 from experiments import results
 from experiments.corpora import policy as policy_corpus
+from sandbox import pool as sandbox_pool
 
 _ROUND = 64  # recipes that are executed and graded together
 
@@ -161,22 +163,42 @@ def tokenize(
     return examples
 
 
-def run(
-    sampler: Sampler,
-    *,
-    demonstrations: int,
-    train: Callable[[list[Demonstration]], pathlib.Path],
-    seed: int,
-) -> dict[str, float]:
-    """Samples demonstrations and trains on them.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """The parts of the experiment.
 
-    Returns:
-      How many were tried and kept, and the mean score of those kept.
+    Attributes:
+      sampler: Makes demonstrations.
+      demonstrations: How many to keep.
+      train: Trains on them; returns figures.
+      seed: Of the demonstrations.
+      sandbox: Of the sampler's executor; started and ended by `run`.
+      workdir: Gets `checkpoint/` and `summary.json`.
     """
-    kept, tried = sampler.sample(demonstrations, seed=seed)
-    train(kept)
-    return {
-        "demonstrations/tried": float(tried),
-        "demonstrations/kept": float(len(kept)),
-        "demonstrations/score": float(np.mean([d.score for d in kept])),
-    }
+
+    sampler: Sampler
+    demonstrations: int
+    train: Callable[[Sequence[Demonstration]], Mapping[str, float]]
+    seed: int
+    sandbox: sandbox_pool.Sandbox
+    workdir: pathlib.Path
+
+    def run(self, record: environment.Environment) -> None:
+        """Samples demonstrations, trains on them, writes `summary.json`.
+
+        Keys: `demonstrations/tried`, `/kept` and `/score` (the mean of those kept),
+        and what `supervised.train` returns.
+        """
+        with self.sandbox, record.stage("demonstrations"):
+            kept, tried = self.sampler.sample(self.demonstrations, seed=self.seed)
+        with record.stage("training"):
+            figures = self.train(kept)
+        figures = {
+            "demonstrations/tried": tried,
+            "demonstrations/kept": len(kept),
+            "demonstrations/score": float(np.mean([d.score for d in kept])),
+            **figures,
+        }
+        for name, value in figures.items():
+            print(f"{name:<24} {value:.4f}")
+        results.write_json(self.workdir / "summary.json", figures)

@@ -29,6 +29,7 @@ class Finetuner:
       params: Its weights; every fine-tune starts from them.
       tokenizer: The base model's.
       engine: Answers benchmark questions.
+      max_new_tokens: Longest answer.
       optimizer: One object for all fine-tunes, so that the step compiles once.
       steps: Updates of a fine-tune.
       batch_rows: Packed rows of a batch.
@@ -43,6 +44,7 @@ class Finetuner:
     params: nnx.State
     tokenizer: ChatTokenizer
     engine: Engine
+    max_new_tokens: int
     optimizer: optax.GradientTransformation
     steps: int
     batch_rows: int
@@ -125,5 +127,11 @@ class Finetuner:
             params, final_loss = state.params, float(last.mean())
         else:
             progress(self.steps)
-        score = evaluate.evaluate(self.engine, params, self.tokenizer, task)
+        score = evaluate.evaluate(
+            self.engine,
+            params,
+            self.tokenizer,
+            task,
+            max_new_tokens=self.max_new_tokens,
+        )
         return {"dbs": 100.0 * score.accuracy, "final_loss": final_loss}

@@ -9,37 +9,33 @@ import numpy as np
 
 from datachef_jax import types
 from datachef_jax.tasks import augment
-from datachef_jax.tasks import sources
+from datachef_jax.tasks import real_math
 from datachef_jax.tasks.mini import pool as mini_pool
 
 
 def load(
-    kind: str, folder: pathlib.Path, settings: Mapping[str, Any]
+    kind: str, settings: Mapping[str, Any], *, folder: pathlib.Path, root: pathlib.Path
 ) -> list[types.Task]:
-    """Returns all tasks of a pool, whose sources can be read and have rows.
+    """Returns all tasks of a pool; every source can be read and has rows.
 
     Args:
-      kind: A key of `KINDS`.
-      folder: For the source files of pools that make their own.
-      settings: Passed on to the pool by keyword.
+      kind: "mini" or "real_math".
+      settings: Of that pool, by keyword.
+      folder: Where a pool puts source files that it makes itself.
+      root: The repository, beside which data may lie.
 
     Raises:
       ValueError: If there is no such pool, or a source is missing, unreadable or
-        empty; names the task and the file.
+        empty, naming the file.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {sorted(KINDS)}, got {kind!r}")
-    tasks = KINDS[kind](folder, **settings)
-    for task in tasks:
-        for source in task.sources:
-            try:
-                sources.read_rows(source.path, source.format, source.records)
-            except ValueError as error:
-                raise ValueError(f"task {task.name}, {source.id}: {error}") from error
-    return tasks
-
-
-KINDS = {"mini": mini_pool.build}
+    pools = {
+        "mini": (mini_pool.build, folder),
+        "real_math": (real_math.build, root),
+    }
+    if kind not in pools:
+        raise ValueError(f"kind must be one of {sorted(pools)}, got {kind!r}")
+    build, place = pools[kind]
+    return build(place, **settings)
 
 
 def stream(

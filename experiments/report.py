@@ -45,7 +45,8 @@ def draw(workdir: pathlib.Path) -> pathlib.Path:
 def _contents(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns what the template shows."""
     config = results.read_json(workdir / "config.json")
-    summary = _read(workdir / "summary.json")
+    figures = _read(workdir / "summary.json")
+    summary = figures if "methods" in figures else {}  # that of `table1`
     environment = _read(workdir / "environment.json")
     steps = {
         path.parent.name: results.read_jsonl(path)
@@ -68,7 +69,8 @@ def _contents(workdir: pathlib.Path) -> dict[str, Any]:
     return {
         "name": workdir.name,
         "experiment": config["experiment"],
-        "lead": _lead(summary, steps),
+        "lead": _lead(summary, steps) if summary or not figures else "",
+        "figures": "" if summary else json.dumps(figures, indent=2) if figures else "",
         "headline": _headline(summary, environment) if summary else [],
         "table": _table(summary) if summary else [],
         "notes": table.notes(summary) if summary else [],
@@ -165,12 +167,12 @@ def _charts(
             {
                 "title": "Recipes that run",
                 "text": "Scripts that ended well and left rows.",
-                "svg": charts.lines(percent, label="% of recipes"),
+                "svg": charts.percentages(percent, label="% of recipes"),
             }
         )
     calls = {
         name: counted
-        for name, method in (("cold start", "cold_start"), ("GRPO", "grpo"))
+        for name, method in (("GRPO", "grpo"), ("cold start", "cold_start"))
         if (counted := _calls(evaluated[method]))
     }
     if calls:

@@ -27,11 +27,17 @@ from experiments import evaluation
 from experiments import finetuning
 from experiments import results
 from experiments import table
+from sandbox import guard
 from sandbox import pool as sandbox_pool
 
 POLICIES = ("untrained", "cold_start", "grpo")
 BY_HAND = "hand-written"  # in the place of a method: where their rollouts are kept
 
+# What stands in `environment.json`: by what recipes are isolated, and what is lost.
+_ISOLATION = {
+    "layers": "Landlock, seccomp, resource limits, no capabilities",
+    "not covered": " ".join(guard.__doc__.split("Not covered: ")[1].split()),
+}
 _SINGLE = {"single_average": "single", "single_best": "single"}
 
 Rollouts = dict[tuple[str, int, str], list[Rollout]]
@@ -95,6 +101,7 @@ class Table1:
     def run(self, record: environment.Environment) -> None:
         """Runs what is not done yet, prints the table, writes `summary.json`."""
         with self.sandbox:
+            record.note("sandbox", _ISOLATION)
             self._run(record)
 
     def _run(self, record: environment.Environment) -> None:
@@ -258,6 +265,8 @@ class Table1:
     ) -> None:
         """Prints the table and writes it; `summary.json` comes last of all.
 
+        `metrics.jsonl` gathers what the seeds' training wrote, with a field `seed`.
+
         Keys of `summary.json`:
           tasks: `name` and `held_out` of each, in the order of the columns;
           seeds: the seeds;
@@ -283,6 +292,14 @@ class Table1:
             },
             "recipes": self.evaluator.recipes,
         }
+        metrics = [
+            {"seed": seed, **line}
+            for seed in self.seeds
+            for line in results.read_jsonl(
+                self.workdir / "grpo" / f"seed{seed}" / "metrics.jsonl"
+            )
+        ]
+        results.write_jsonl(self.workdir / "metrics.jsonl", metrics)
         cells = table.lines(summary["methods"], tasks)
         results.write_text(self.workdir / "table.md", table.markdown(cells))
         results.write_text(self.workdir / "table.tex", table.latex(cells))

@@ -77,6 +77,12 @@ class Zygote:
             if not self.control.recv(_MESSAGE_BYTES):
                 self._process.wait()
                 raise RuntimeError(f"the sandbox cannot start:\n{self._last_words()}")
+        except TimeoutError as error:
+            self._process.kill()
+            self.stop()
+            raise RuntimeError(
+                f"the sandbox did not start within {_START_SECONDS:.0f} s"
+            ) from error
         except BaseException:
             self.stop()
             raise

@@ -22,7 +22,7 @@ def get_config() -> mlc.ConfigDict:
     config.held_out_rows = 2000
     config.sizes.update(hidden_size=128, intermediate_size=256, head_dim=32)
     stage = dict(
-        steps=1500,
+        steps=800,
         shape=dict(rows=8, row_tokens=256, row_targets=128),
         corpus=dict(rows=30_000, answers=12_000),
     )

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 import numpy as np
 
 from datachef_jax import types
@@ -145,6 +146,14 @@ def request_seeds(seed: int, step: int, stage: int, count: int) -> Seeds:
 
     The i-th seed does not depend on `count`: a request keeps its noise in a crowd.
     """
+    return np.asarray(_seeds(seed, step, stage, count=count))
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _seeds(
+    seed: Int[Array, ""], step: Int[Array, ""], stage: Int[Array, ""], *, count: int
+) -> UInt32[Array, " batch"]:
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), stage)
-    bits = jax.vmap(lambda i: jax.random.bits(jax.random.fold_in(key, i)))
-    return np.asarray(bits(jnp.arange(count)))
+    return jax.vmap(lambda i: jax.random.bits(jax.random.fold_in(key, i)))(
+        jnp.arange(count)
+    )

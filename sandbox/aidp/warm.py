@@ -8,7 +8,6 @@ import tempfile
 import datasets
 import numpy
 import pandas
-from tqdm import auto as tqdm
 
 from sandbox import aidp
 from sandbox.aidp import answers
@@ -37,7 +36,7 @@ def prepare() -> None:
     sys.modules.update(_MODULES)
     datasets.disable_caching()
     datasets.disable_progress_bars()
-    tqdm.tqdm.monitor_interval = 0  # no thread that watches progress bars
+    datasets.utils.tqdm.monitor_interval = 0  # no thread that watches progress bars
     rows.disable_fingerprints()
     ds = rows.from_rows([{"text": "a", "number": 1}], source="warm/up")
     ds = ds.map(lambda row: {"more": row["text"]}).filter(lambda row: row["number"])

@@ -155,10 +155,12 @@ def test_no_directory_is_no_rows(tmp_path):
 
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
-        st.lists(inner) | st.dictionaries(st.text() | st.just("dialogs"), inner)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["dialogs", "role", "content"]), inner)
     ),
+    max_leaves=8,
 )
 
 

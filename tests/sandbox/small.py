@@ -8,11 +8,11 @@ from sandbox import pool
 LIMITS = pool.Limits(
     cpu_seconds=1.0,
     wall_seconds=5.0,
-    memory_bytes=2**29,
+    memory_bytes=2**28,
     processes=32,
-    file_bytes=2**22,
+    file_bytes=2**21,
     output_bytes=4096,
-    dataset_bytes=2**23,
+    dataset_bytes=2**22,
     llm_calls=400,
 )
 

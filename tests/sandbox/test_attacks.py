@@ -58,12 +58,13 @@ _ENDINGS = [
     ("import os\nos.mkfifo('data/processed/a.jsonl')", "forbidden"),
     ("open('data/x', 'wb').write(bytes(2 ** 23))", "disk"),
     (
-        "import time\nfor i in range(9):\n  open(f'data/{i}', 'wb').write(bytes(2 ** 20))\n"
+        "import time\nfor i in range(9):\n"
+        "  open(f'data/{i}', 'wb').write(bytes(2 ** 20))\n"
         "time.sleep(60)",
         "disk",
     ),
     (
-        "import time\nfor i in range(4000): open(f'data/{i}', 'w').close()\n"
+        "import time\nfor i in range(1500): open(f'data/{i}', 'w').close()\n"
         "time.sleep(60)",
         "disk",
     ),

@@ -2,7 +2,10 @@
 
 import dataclasses
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -86,12 +89,12 @@ def test_toolkit_calls_are_recorded(run):
 
 def test_costs_are_measured(run):
     result = run(
-        "import time\nx = bytearray(2 ** 27)\ntime.sleep(0.2)\n"
+        "import time\nx = bytearray(2 ** 26)\ntime.sleep(0.2)\n"
         "while time.process_time() < 0.2: pass"
     )
     assert 0.2 <= result.cpu_seconds < 1.0
     assert 0.2 <= result.wall_seconds < small.LIMITS.wall_seconds
-    assert result.peak_bytes > 2**27
+    assert result.peak_bytes > 2**26
 
 
 def test_questions_of_several_recipes_share_a_batch(sandbox, model, tmp_path):
@@ -191,6 +194,32 @@ def test_a_dead_zygote_is_replaced_and_its_recipes_run_again(tmp_path):
         results = sandbox.run(_jobs(tmp_path, scripts))
         assert sandbox._zygote.pid != zygote
     assert [result.log for result in results] == ["0\n", "1\n", "2\n"]
+
+
+@pytest.mark.parametrize(
+    ("call", "missing"),
+    [("landlock_create_ruleset", "Landlock is missing"), ("prctl", "sandbox_error")],
+)
+def test_it_refuses_to_start_where_a_guard_is_missing(call, missing):
+    """On a kernel that, to this program, does not know the system call."""
+    program = f"""
+import errno, pathlib, sys
+import pyseccomp
+sys.path.insert(0, {str(pathlib.Path(__file__).parents[2])!r})
+from sandbox import pool
+from tests.sandbox import small
+rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+option = [pyseccomp.Arg(0, pyseccomp.EQ, 22)] if {call!r} == "prctl" else []
+rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), {call!r}, *option)
+rules.load()
+with pool.Sandbox(limits=small.LIMITS, workers=1, answer=small.Model()):
+    print("started")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert "RuntimeError: the sandbox" in ended.stderr and missing in ended.stderr
 
 
 def test_our_own_fault_is_told_from_the_recipes(run, source):

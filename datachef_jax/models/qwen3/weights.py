@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Key
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -54,18 +56,14 @@ def random(
     remat: bool,
 ) -> Qwen3:
     """Makes a model of random weights, split over the mesh if one is set."""
-
-    def make(key: jax.Array) -> Qwen3:
-        return Qwen3(
-            config,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            remat=remat,
-            rngs=nnx.Rngs(params=key),
-        )
-
     with _placement():
-        return jax.jit(make)(jax.random.key(seed))
+        return _random(
+            jax.random.key(seed),
+            config=config,
+            dtype=jnp.dtype(dtype),
+            param_dtype=jnp.dtype(param_dtype),
+            remat=remat,
+        )
 
 
 def load(
@@ -149,6 +147,27 @@ def save(model: Qwen3, folder: str | os.PathLike, *, stored_dtype: DTypeLike):
     partial = folder / "config.json.partial"
     partial.write_text(json.dumps(fields, indent=2) + "\n")
     os.replace(partial, folder / "config.json")
+
+
+@functools.partial(
+    jax.jit, static_argnames=("config", "dtype", "param_dtype", "remat")
+)
+def _random(
+    key: Key[Array, ""],
+    *,
+    config: Qwen3Config,
+    dtype: DTypeLike,
+    param_dtype: DTypeLike,
+    remat: bool,
+) -> Qwen3:
+    """Draws the weights where they are to live: no device ever holds all of them."""
+    return Qwen3(
+        config,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        remat=remat,
+        rngs=nnx.Rngs(params=key),
+    )
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def test_a_split_model_is_saved_whole_and_loaded_split(mesh, tmp_path):
         weights.save(model, tmp_path, stored_dtype="float32")
         split = weights.load(tmp_path, **_FLOAT32)
     for ours, theirs in zip(_leaves(split), _leaves(model), strict=True):
-        assert ours.sharding == theirs.sharding
+        assert ours.sharding.is_equivalent_to(theirs.sharding, ours.ndim)
     _assert_same(weights.load(tmp_path, **_FLOAT32), split)
 
 
@@ -106,10 +106,8 @@ def test_names_a_missing_an_unknown_and_a_misshapen_tensor(tmp_path):
     _store(tmp_path, tensors | {"model.layers.1.self_attn.k_proj.bias": tensors[name]})
     with pytest.raises(ValueError, match="1 unknown tensors.*k_proj.bias"):
         weights.load(tmp_path, **_FLOAT32)
-    _store(tmp_path, tensors | {name: tensors[name].T.copy()})
-    with pytest.raises(ValueError, match=rf"{name} has shape \(32, 32\)"):
-        tall = np.zeros((32, 33), np.float32)
-        _store(tmp_path, tensors | {name: tall})
+    _store(tmp_path, tensors | {name: np.zeros((32, 33), np.float32)})
+    with pytest.raises(ValueError, match=rf"{name} has shape \(32, 33\).*\(32, 32\)"):
         weights.load(tmp_path, **_FLOAT32)
 
 

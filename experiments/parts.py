@@ -1,0 +1,283 @@
+"""The parts that experiments share, from the sections of a config; see `build`."""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+from typing import Any
+
+from flax import nnx
+import ml_collections as mlc
+
+from datachef_jax import types
+from datachef_jax.finetune import optimizer as optimizers
+from datachef_jax.models.qwen3 import config as qwen3_config
+from datachef_jax.models.qwen3 import weights
+from datachef_jax.recipes.execute import Executor
+from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.generator import Generator
+from datachef_jax.text import prompts
+from datachef_jax.text.tokenizer import ChatTokenizer
+from datachef_jax.verifier import gates
+from datachef_jax.verifier import rubric
+from datachef_jax.verifier.judge import Judge
+from datachef_jax.verifier.verify import Verifier
+from datachef_jax.verifier.verify import VerifierSettings
+from experiments import checkpoints
+from experiments import checks
+from experiments import finetuning
+from experiments import pools
+from sandbox import pool as sandbox_pool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model, split into what is compiled and what is computed with."""
+
+    graphdef: nnx.GraphDef
+    params: nnx.State
+
+
+def tokenizer(folder: str, root: pathlib.Path) -> ChatTokenizer:
+    """Loads the tokenizer of a folder."""
+    with checks.blame("config.tokenizer", folder):
+        return ChatTokenizer.load(checkpoints.find(folder, root))
+
+
+def model(
+    config: mlc.ConfigDict, section: str, tokenizer: ChatTokenizer, root: pathlib.Path
+) -> Model:
+    """Loads the checkpoint of a section; only the policy is trained with remat.
+
+    The checkpoint "random" is a model of `config.architecture` with fresh weights.
+    """
+    checkpoint, policy = config[section].checkpoint, config.policy
+    numbers = dict(
+        dtype=policy.dtype,
+        param_dtype=policy.param_dtype,
+        remat=section == "policy" and policy.remat,
+    )
+    with checks.blame(f"config.{section}.checkpoint", checkpoint):
+        if checkpoint == "random":
+            sizes = qwen3_config.Qwen3Config(
+                vocab_size=tokenizer.vocab_size, **config.architecture
+            )
+            model = weights.random(sizes, seed=config.seed, **numbers)
+        else:
+            model = weights.load(checkpoints.find(checkpoint, root), **numbers)
+        if model.config.vocab_size < tokenizer.vocab_size:
+            raise ValueError(
+                f"its vocabulary of {model.config.vocab_size} is smaller than the "
+                f"tokenizer's {tokenizer.vocab_size}"
+            )
+    graphdef, params = nnx.split(model, nnx.Param)
+    return Model(graphdef=graphdef, params=params)
+
+
+def tasks(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> list[types.Task]:
+    """Loads the tasks of the pool."""
+    settings = config.pool.to_dict()
+    kind = settings.pop("kind")
+    for name in ("smallest", "largest"):  # of the training tasks' subsets of sources
+        settings.pop(name)
+    with checks.blame("config.pool", config.pool.to_dict()):
+        return pools.load(kind, settings, folder=workdir / "pool", root=root)
+
+
+def held_out(
+    tasks: Sequence[types.Task], names: Sequence[str]
+) -> list[types.Task]:
+    """Returns the tasks to evaluate on, in the order of the config."""
+    found = {task.name: task for task in tasks if task.held_out}
+    for name in names:
+        checks.require(
+            name in found,
+            "config.evaluation.tasks",
+            name,
+            f"is no held-out task; these are {sorted(found)}",
+        )
+    return [found[name] for name in names]
+
+
+def check_prompts(
+    config: mlc.ConfigDict,
+    tasks: Sequence[types.Task],
+    tokenizer: ChatTokenizer,
+    style: prompts.PromptStyle,
+) -> None:
+    """Makes sure that every prompt fits, that of all sources included."""
+    limit = config.sampling.max_prompt_tokens
+    for task in tasks:
+        length = len(prompt(task, tokenizer, style))
+        checks.require(
+            length <= limit,
+            "config.sampling.max_prompt_tokens",
+            limit,
+            f"the prompt of task {task.name} has {length} tokens",
+        )
+
+
+def check_questions(
+    config: mlc.ConfigDict, tasks: Sequence[types.Task], tokenizer: ChatTokenizer
+) -> None:
+    """Makes sure that the model in fine-tuning can be asked every question."""
+    limit = max(config.base.prompt_buckets)
+    for task in tasks:
+        for example in task.examples:
+            chat = [{"role": "user", "content": example.question}]
+            length = len(tokenizer.chat(chat, generation_prompt=True))
+            checks.require(
+                length <= limit,
+                "config.base.prompt_buckets",
+                tuple(config.base.prompt_buckets),
+                f"a question of {task.benchmark} has {length} tokens",
+            )
+
+
+def prompt(
+    task: types.Task, tokenizer: ChatTokenizer, style: prompts.PromptStyle
+) -> list[int]:
+    """Returns the prompt that asks a policy for a recipe, as ids."""
+    messages = prompts.policy_messages(task, style)
+    return tokenizer.chat(messages, generation_prompt=True)
+
+
+def policy_engine(
+    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
+) -> Engine:
+    """Builds the engine that recipes are sampled with."""
+    sampling = config.sampling
+    return _engine(
+        model,
+        tokenizer,
+        rows=sampling.rows,
+        prompt_buckets=(sampling.max_prompt_tokens,),
+        max_new_tokens=sampling.max_new_tokens,
+    )
+
+
+def _engine(model: Model, tokenizer: ChatTokenizer, **numbers: Any) -> Engine:
+    return Engine(
+        model.graphdef, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id, **numbers
+    )
+
+
+def verifier(
+    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
+) -> Verifier:
+    """Builds the verifier around a judge."""
+    judge, verifier = config.judge, config.verifier
+    with checks.blame("config.judge", judge.to_dict()):
+        engine = _engine(
+            model,
+            tokenizer,
+            rows=judge.rows,
+            prompt_buckets=judge.prompt_buckets,
+            max_new_tokens=1,  # it scores, and writes nothing
+        )
+        made = Judge(
+            engine,
+            model.params,
+            tokenizer,
+            style=rubric.RubricStyle(name=judge.style, max_chars=judge.max_chars),
+            min_mass=judge.min_mass,
+            max_prompt_tokens=max(judge.prompt_buckets),
+            rows=judge.rows,
+        )
+    with checks.blame("config.verifier", verifier.to_dict()):
+        settings = VerifierSettings(
+            rows_per_dataset=verifier.rows_per_dataset,
+            max_malformed_share=verifier.max_malformed_share,
+            gates=gates.GateSettings(**verifier.gates),
+        )
+    return Verifier(made, settings)
+
+
+def sandbox(
+    config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
+) -> sandbox_pool.Sandbox:
+    """Builds the sandbox, whose scripts the generator answers."""
+    section = config.generator
+    engine = _engine(
+        model,
+        tokenizer,
+        rows=section.rows,
+        prompt_buckets=section.prompt_buckets,
+        max_new_tokens=section.max_new_tokens,
+    )
+    generator = Generator(
+        engine,
+        model.params,
+        tokenizer,
+        max_prompt_tokens=max(section.prompt_buckets),
+        max_new_tokens=section.max_new_tokens,
+        temperature=section.temperature,
+    )
+    settings = config.sandbox.to_dict()
+    del settings["row_cap"]
+    workers = settings.pop("workers")
+    limits = sandbox_pool.Limits(**settings)
+    return sandbox_pool.Sandbox(
+        limits=limits, workers=workers, answer=generator.answer
+    )
+
+
+def executor(
+    config: mlc.ConfigDict,
+    sandbox: sandbox_pool.Sandbox,
+    workdir: pathlib.Path,
+    *,
+    row_cap: int,
+) -> Executor:
+    """Builds what runs recipes, on so many rows of each source; 0 for all."""
+    return Executor(
+        sandbox=sandbox,
+        directory=workdir / "sandbox" / f"row_cap_{row_cap}",
+        row_cap=row_cap,
+        max_dataset_bytes=config.sandbox.dataset_bytes,
+    )
+
+
+def finetuner(
+    config: mlc.ConfigDict, base: Model, tokenizer: ChatTokenizer, workdir: pathlib.Path
+) -> finetuning.Finetuner:
+    """Builds what turns rows into benchmark scores."""
+    section, target = config.finetune, config.base
+    makers = {"adamw": optimizers.adamw, "muon": optimizers.muon}
+    checks.require(
+        section.optimizer in makers,
+        "config.finetune.optimizer",
+        section.optimizer,
+        f"must be one of {sorted(makers)}",
+    )
+    optimizer = makers[section.optimizer](
+        section.learning_rate,
+        warmup_steps=section.warmup_steps,
+        steps=section.steps,
+        b1=section.b1,
+        b2=section.b2,
+        weight_decay=section.weight_decay,
+        max_grad_norm=section.max_grad_norm,
+    )
+    return finetuning.Finetuner(
+        graphdef=base.graphdef,
+        params=base.params,
+        tokenizer=tokenizer,
+        engine=_engine(
+            base,
+            tokenizer,
+            rows=target.rows,
+            prompt_buckets=target.prompt_buckets,
+            max_new_tokens=target.max_new_tokens,
+        ),
+        max_new_tokens=target.max_new_tokens,
+        optimizer=optimizer,
+        steps=section.steps,
+        batch_rows=section.batch_rows,
+        row_tokens=section.row_tokens,
+        targets_per_row=section.targets_per_row,
+        max_rows=section.max_rows,
+        sync_every=section.sync_every,
+        folder=workdir / "finetunes",
+    )

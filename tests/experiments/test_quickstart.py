@@ -1,0 +1,86 @@
+"""The quickstart's whole path (`configs/tiny.py`): killed and resumed, it ends alike."""
+
+import pathlib
+import random
+import subprocess
+import time
+
+import pytest
+
+_CONFIG = "--config=configs/tiny.py"
+_KILLS = 10
+_PATIENCE = 900.0  # seconds that a run may take before the test gives up on it
+
+
+def _finish(process: subprocess.Popen) -> str:
+    """Waits for a run, which must end well, and returns what it printed."""
+    stdout, stderr = process.communicate(timeout=_PATIENCE)
+    assert process.returncode == 0, stderr
+    return stdout
+
+
+def _killed(process: subprocess.Popen, seconds: float) -> bool:
+    """Kills a run after some time; False if it ended well before."""
+    try:
+        _, stderr = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return True
+    assert process.returncode == 0, stderr
+    return False
+
+
+def _results(workdir: pathlib.Path) -> dict[str, bytes]:
+    """Returns what must not depend on interruptions."""
+    names = ("summary.json", "table.md", "grpo/seed0/metrics.jsonl")
+    return {name: (workdir / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start_run, tmp_path_factory):
+    """Returns the seconds that an uninterrupted run took, and its results."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    start = time.monotonic()
+    stdout = _finish(start_run(_CONFIG, f"--workdir={folder / 'run'}", cwd=folder))
+    seconds = time.monotonic() - start
+    assert "GRPO, oracle" in stdout
+    return seconds, _results(folder / "run")
+
+
+def test_a_run_killed_in_training_goes_on_to_the_same_summary(
+    uninterrupted, start_run, tmp_path
+):
+    workdir = tmp_path / "run"
+    arguments = _CONFIG, f"--workdir={workdir}"
+    process = start_run(*arguments, cwd=tmp_path)
+    deadline = time.monotonic() + _PATIENCE
+    while not list(workdir.glob("grpo/seed0/checkpoints/step_*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert not (workdir / "summary.json").exists()
+
+    assert "Resuming" in _finish(start_run(*arguments, cwd=tmp_path))
+    assert _results(workdir) == uninterrupted[1]
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(uninterrupted, start_run, tmp_path):
+    """Kills run after run, wherever it stands; each one that ends, ends alike."""
+    seconds, expected = uninterrupted
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"moments drawn with seed {seed}")  # shown if the test fails
+    moments = random.Random(seed)
+    kills, runs = 0, 0
+    while kills < _KILLS:
+        workdir = tmp_path / f"run{runs}"
+        process = start_run(_CONFIG, f"--workdir={workdir}", cwd=tmp_path)
+        if _killed(process, moments.uniform(0.0, seconds)):
+            kills += 1
+        else:
+            assert _results(workdir) == expected
+            runs += 1
+    _finish(start_run(_CONFIG, f"--workdir={workdir}", cwd=tmp_path))
+    assert _results(workdir) == expected
