@@ -33,6 +33,7 @@ from absl import flags  # noqa: E402
 from absl import logging  # noqa: E402
 from flax import nnx  # noqa: E402
 import jax  # noqa: E402
+import ml_collections as mlc  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from datachef_jax.parallel import sharding  # noqa: E402
@@ -113,24 +114,33 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses the flags, then checks that each field set on the way exists."""
+    """Parses the flags, once each field that they set is known to exist."""
     argv = [_find_config(argument) for argument in _joined(argv)]
-    fields = [a for a in argv if a.lstrip("-").startswith("config.")]
+    named = [a for a in argv if a.lstrip("-").startswith("config=")]
+    if not named:
+        raise checks.UserError("--config is missing; --help lists the configs")
     try:
-        rest = flags.FLAGS([a for a in argv if a not in fields])
-        if _CONFIG.value is None:
-            raise checks.UserError("--config is missing; --help lists the configs")
-        for field in fields:
-            _check_field(_CONFIG.value, field.lstrip("-"))
+        config = _load(named[-1])
+        for argument in argv:
+            if argument.lstrip("-").startswith("config."):
+                _check_field(config, argument.lstrip("-"))
         rest = flags.FLAGS(argv)
     except flags.Error as error:
         raise checks.UserError(str(error)) from error
     except (LookupError, OSError, SyntaxError, TypeError, ValueError) as error:
         # Raised by the config file itself, for example about its argument.
-        raise checks.UserError(f"{argv[1:]}: {type(error).__name__}: {error}") from error
+        raise checks.UserError(f"{named[-1]}: {type(error).__name__}: {error}") from error
     if len(rest) > 1:
         raise checks.UserError(f"unknown arguments: {' '.join(rest[1:])}")
     return rest
+
+
+def _load(argument: str) -> mlc.ConfigDict:
+    """Returns the config of a `--config=` argument, as its file has it."""
+    apart = flags.FlagValues()
+    loaded = config_flags.DEFINE_config_file("config", flag_values=apart)
+    apart(["", argument])
+    return loaded.value
 
 
 def _joined(argv: list[str]) -> list[str]:
