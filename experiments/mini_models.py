@@ -56,9 +56,7 @@ def _row_texts(tasks: Sequence[Task], rows_per_source: int) -> list[str]:
         for source in task.sources:
             rows = sources.read_rows(source.path, source.format, source.records)
             for row in rows[:rows_per_source]:
-                nested = [value for value in row.values() if isinstance(value, dict)]
-                cells = (nested[0] if nested else row).values()
-                texts += [f"{task.instruction}\nQ: {cell}\nA: {cell}" for cell in cells]
+                texts += [f"{task.instruction}\nQ: {c}\nA: {c}" for c in row.values()]
     return texts
 
 

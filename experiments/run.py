@@ -137,9 +137,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 def _load(argument: str) -> mlc.ConfigDict:
     """Returns the config of a `--config=` argument, as its file has it."""
-    apart = flags.FlagValues()
-    loaded = config_flags.DEFINE_config_file("config", flag_values=apart)
-    apart(["", argument])
+    apart, alone = flags.FlagValues(), ["run.py", argument]
+    loaded = config_flags.DEFINE_config_file(
+        "config", flag_values=apart, sys_argv=alone
+    )
+    apart(alone)
     return loaded.value
 
 

@@ -31,10 +31,5 @@ def get_config() -> mlc.ConfigDict:
         rules=False, toolkit="", examples_per_source=1, max_example_chars=10
     )
     config.sizes.update(hidden_size=128, intermediate_size=256, head_dim=32)
-    config.stages = (
-        _stage(1200, 448, 320, 1, 3),
-        _stage(1200, 512, 320, 2, 6),
-        _stage(1000, 640, 384, 4, 12),
-        _stage(1000, 640, 384, 4, 12),
-    )
+    config.stages = (_stage(1000, 448, 320, 1, 3), _stage(900, 576, 320, 3, 8))
     return config

@@ -5,6 +5,8 @@ which sources they use, how they handle them, and whether they remove duplicates
 """
 
 from collections.abc import Sequence
+import json
+import re
 
 from datachef_jax.types import Handling
 from datachef_jax.types import PlanItem
@@ -40,7 +42,9 @@ def _reason(handling: Handling) -> str:
 
 
 def _block(source: Source, handling: Handling) -> list[str]:
-    lines = [f'ds = load_remote_dataset("{source.id}", split="{source.split}")']
+    expressions = handling.keep + handling.user + handling.assistant
+    used = [c for c in source.columns if re.search(rf"row\[(['\"]){c}\1\]", expressions)]
+    lines = [f'ds = load_remote_dataset("{source.id}", {json.dumps(used)})']
     if handling.keep:
         lines.append(f"ds = select_by_filter(ds, lambda row: {handling.keep})")
     if handling.generate:

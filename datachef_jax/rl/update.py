@@ -1,6 +1,7 @@
 """The policy update: one jitted program from a batch of rollouts to new weights."""
 
 from collections.abc import Callable, Mapping
+import functools
 import math
 from typing import Any
 
@@ -40,7 +41,7 @@ Update = Callable[
     [nnx.State, optax.OptState, nnx.State | None, types.RolloutBatch],
     tuple[nnx.State, optax.OptState, dict[str, float]],
 ]
-"""(weights, optimizer state, reference weights, batch) -> the first two, and metrics."""
+"""(weights, optimizer state, reference weights, batch) -> the first two, metrics."""
 
 _Loss = Callable[..., tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
 
@@ -81,30 +82,28 @@ def make(
       sampler's log-probabilities, is taken before the first optimizer step.
       It raises FloatingPointError naming the metrics that are not finite.
     """
-
     loss = _loss(score, surrogate, kl_weight=kl_weight, kl_divisor=kl_divisor)
 
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def apply(
         params: nnx.State,
         opt_state: optax.OptState,
         ref_params: nnx.State | None,
         batch: types.RolloutBatch,
     ) -> tuple[nnx.State, optax.OptState, dict[str, Float[Array, ""]]]:
-        batches = _split(batch, micro_batch)
+        rows = _split(batch, micro_batch)
         ref_logprobs = None
         if ref_params is not None:
             ref_logprobs = lax.map(
                 lambda b: score(ref_params, b.tokens, b.lengths, b.completion_mask)[0],
-                batches,
+                rows,
             )
 
         def step(carry, _):
             params, opt_state = carry
-            gradients, sums = _accumulate(loss, params, (batches, ref_logprobs))
+            gradients, sums = _accumulate(loss, params, (rows, ref_logprobs))
             updates, opt_state = optimizer.update(gradients, opt_state, params)
-            metrics = _metrics(sums) | {
-                "policy/grad_norm": optax.tree.norm(gradients)
-            }
+            metrics = _metrics(sums) | {"policy/grad_norm": optax.tree.norm(gradients)}
             return (optax.apply_updates(params, updates), opt_state), metrics
 
         (params, opt_state), metrics = lax.scan(
@@ -112,8 +111,6 @@ def make(
         )
         first = {"policy/mismatch": metrics["policy/mismatch"][0]}
         return params, opt_state, jax.tree.map(jnp.mean, metrics) | first
-
-    jitted = jax.jit(apply, donate_argnums=(0, 1))
 
     def update(
         params: nnx.State,
@@ -123,13 +120,8 @@ def make(
     ) -> tuple[nnx.State, optax.OptState, dict[str, float]]:
         if ref_params is None and kl_weight != 0.0:
             raise ValueError(f"kl_weight is {kl_weight}, but there is no reference")
-        params, opt_state, arrays = jitted(params, opt_state, ref_params, batch)
-        metrics = {name: float(x) for name, x in jax.device_get(arrays).items()}
-        broken = {k: v for k, v in metrics.items() if not math.isfinite(v)}
-        if broken:
-            named = ", ".join(f"{name} is {value}" for name, value in broken.items())
-            raise FloatingPointError(f"the update is not finite: {named}")
-        return params, opt_state, metrics
+        params, opt_state, metrics = apply(params, opt_state, ref_params, batch)
+        return params, opt_state, _finite(metrics)
 
     return update
 
@@ -200,3 +192,12 @@ def _metrics(sums: Mapping[str, Float[Array, ""]]) -> dict[str, Float[Array, ""]
     if "kl" in sums:
         means["policy/kl"] = sums["kl"] / tokens
     return means
+
+
+def _finite(metrics: Mapping[str, Float[Array, ""]]) -> dict[str, float]:
+    """Brings the metrics to the host, where they are numbers or stop the run."""
+    numbers = {name: float(x) for name, x in jax.device_get(metrics).items()}
+    broken = [f"{k} is {v}" for k, v in numbers.items() if not math.isfinite(v)]
+    if broken:
+        raise FloatingPointError(f"the update is not finite: {', '.join(broken)}")
+    return numbers

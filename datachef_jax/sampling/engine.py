@@ -64,6 +64,9 @@ class Engine:
         self._max_new_tokens = max_new_tokens
         self._end_id = end_id
         self._pad_id = pad_id
+        self._decode = functools.partial(
+            _decode, graphdef=graphdef, steps=max_new_tokens, end_id=end_id
+        )
 
     def generate(
         self,
@@ -95,12 +98,7 @@ class Engine:
           ValueError: If a prompt is empty or longer than the largest bucket, or the
             numbers do not fit together.
         """
-        self._check(group_size, max_new_tokens)
-        if seeds.shape != (len(prompts) * group_size,) or seeds.dtype != np.uint32:
-            raise ValueError(
-                f"seeds must be {len(prompts)} x {group_size} uint32, "
-                f"got {seeds.dtype}{seeds.shape}"
-            )
+        self._check(len(prompts), group_size, seeds, max_new_tokens)
         done: list[Completion | None] = [None] * len(seeds)
         for bucket, chosen in self._batches(prompts, self._rows // group_size):
             hidden, filled = self._prefill(
@@ -109,7 +107,7 @@ class Engine:
             places = [i * group_size + g for i in chosen for g in range(group_size)]
             row_seeds = np.zeros(self._rows, np.uint32)
             row_seeds[: len(places)] = seeds[places]
-            sampled, _ = _decode(
+            sampled, _ = self._decode(
                 params,
                 hidden,
                 filled,
@@ -117,9 +115,6 @@ class Engine:
                 np.arange(self._rows) < len(places),
                 np.float32(temperature),
                 np.int32(max_new_tokens),
-                graphdef=self._graphdef,
-                steps=self._max_new_tokens,
-                end_id=self._end_id,
             )
             # Rows beyond `places` only fill up the batch.
             for place, completion in zip(places, self._unpack(sampled), strict=False):
@@ -157,12 +152,19 @@ class Engine:
             scores[chosen] = np.asarray(logprobs)[: len(chosen)]
         return scores
 
-    def _check(self, group_size: int, max_new_tokens: int):
+    def _check(
+        self, count: int, group_size: int, seeds: np.ndarray, max_new_tokens: int
+    ):
         if not 1 <= group_size <= self._rows:
             raise ValueError(f"group_size {group_size} is not in 1..{self._rows}")
         if not 1 <= max_new_tokens <= self._max_new_tokens:
             raise ValueError(
                 f"max_new_tokens {max_new_tokens} is not in 1..{self._max_new_tokens}"
+            )
+        if seeds.shape != (count * group_size,) or seeds.dtype != np.uint32:
+            raise ValueError(
+                f"seeds must be {count} x {group_size} uint32, "
+                f"got {seeds.dtype}{seeds.shape}"
             )
 
     def _batches(
@@ -242,6 +244,14 @@ class _Loop(NamedTuple):
     sampled: _Sampled
 
 
+def _nothing(steps: int, *, rows: int) -> _Sampled:
+    return _Sampled(
+        tokens=jnp.zeros((steps, rows), jnp.int32),
+        logprobs=jnp.zeros((steps, rows)),
+        lengths=jnp.zeros(rows, jnp.int32),
+    )
+
+
 @functools.partial(jax.jit, static_argnames="graphdef")
 def _prefill(
     params: nnx.State,
@@ -291,7 +301,6 @@ def _decode(
     Nobody needs the cache afterwards: returned, it can stay in the donated memory.
     """
     model = nnx.merge(graphdef, params)
-    rows = seeds.shape[0]
 
     def unfinished(loop: _Loop) -> Bool[Array, ""]:
         return (loop.step < limit) & loop.live.any()
@@ -314,17 +323,12 @@ def _decode(
             sampled=sampled,
         )
 
-    nothing = _Sampled(
-        tokens=jnp.zeros((steps, rows), jnp.int32),
-        logprobs=jnp.zeros((steps, rows)),
-        lengths=jnp.zeros(rows, jnp.int32),
-    )
     start = _Loop(
         step=jnp.zeros((), jnp.int32),
         live=live,
         hidden=hidden,
         filled=filled,
-        sampled=nothing,
+        sampled=_nothing(steps, rows=seeds.shape[0]),
     )
     end = lax.while_loop(unfinished, step, start)
     return end.sampled, end.filled

@@ -13,7 +13,7 @@ FORMATS = ("jsonl", "csv", "parquet", "json")
 
 def _records(content: Any, records: str) -> list[dict[str, Any]]:
     if records == "*":
-        return [{"id": key, **row} for key, row in content.items()]
+        return [{**row, "id": key} for key, row in content.items()]
     return content[records] if records else content
 
 

@@ -58,9 +58,10 @@ def _cut(value: Any, max_chars: int) -> Any:
 
 
 def _describe(source: Source, style: PromptStyle) -> str:
+    # As a script would load it: what is copied together stands together.
     head = (
-        f'"{source.id}" ({source.split}, {source.name}, {source.num_rows} rows)'
-        f" {source.card}"
+        f'"{source.id}", {json.dumps(source.columns)}'
+        f" ({source.split}, {source.name}, {source.num_rows} rows) {source.card}"
     )
     rows = [
         json.dumps(_cut(row, style.max_example_chars), ensure_ascii=False)

@@ -24,6 +24,8 @@ _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 
 def load_remote_dataset(
     id: str,
+    columns: Sequence[str] | None = None,
+    *,
     name: str | None = None,
     split: str | None = None,
     shuffle: bool = False,
@@ -32,13 +34,14 @@ def load_remote_dataset(
 
     Args:
       id: Its id, `owner/name`.
+      columns: Those to keep; all if left out.
       name: Its configuration; there is one, which may be left out.
       split: Its split; there is one, which may be left out.
       shuffle: Whether to put its rows in random order.
 
     Raises:
-      ValueError: If there is no such dataset, configuration or split; says which
-        there are.
+      ValueError: If there is no such dataset, configuration, split or column; says
+        which there are.
     """
     run = session.current()
     if id not in run.sources:
@@ -50,6 +53,16 @@ def load_remote_dataset(
         raise ValueError(f"{id} has no split {split!r}, only {source.split!r}")
     draw = _Draw(run.row_cap, random.Random(f"{run.seed} {id}"), shuffle)
     loaded = _READERS[source.format](source, draw)
+    if columns is not None:
+        unknown = [column for column in columns if column not in loaded.column_names]
+        if unknown:
+            raise ValueError(
+                f"{id} has no column {unknown[0]!r}; its columns are"
+                f" {loaded.column_names}"
+            )
+        loaded = rows.from_table(
+            loaded.data.table.select(list(columns)), source=source.id
+        )
     session.record("load_remote_dataset", len(loaded), len(loaded))
     return loaded
 
@@ -97,7 +110,7 @@ def _read_json(source: session.Source, draw: _Draw) -> datasets.Dataset:
     text = pathlib.Path(source.path).read_bytes().decode("utf-8", "replace")
     content: Any = json.loads(text)
     if source.records == "*":
-        content = [{"id": key, **row} for key, row in content.items()]
+        content = [{**row, "id": key} for key, row in content.items()]
     elif source.records:
         content = content[source.records]
     taken = draw.indices(len(content))

@@ -52,7 +52,7 @@ def get_config(tokenizer: str) -> mlc.ConfigDict:
         rules=False, toolkit="", examples_per_source=1, max_example_chars=40
     )
     config.sampling = dict(
-        temperature=1.0, max_prompt_tokens=1024, max_new_tokens=4, rows=16
+        temperature=1.0, max_prompt_tokens=2048, max_new_tokens=4, rows=16
     )
     config.sandbox = dict(
         cpu_seconds=20.0,

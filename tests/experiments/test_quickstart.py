@@ -45,7 +45,36 @@ def uninterrupted(start_run, tmp_path_factory):
     stdout = _finish(start_run(_CONFIG, f"--workdir={folder / 'run'}", cwd=folder))
     seconds = time.monotonic() - start
     assert "GRPO, oracle" in stdout
-    return seconds, _results(folder / "run")
+    return seconds, _results(folder / "run"), folder / "run"
+
+
+def test_a_run_leaves_what_the_readme_promises(uninterrupted):
+    workdir = uninterrupted[2]
+    for name in (
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "report.html",
+        "summary.json",
+        "table.md",
+        "table.tex",
+        "grpo/seed0/rollouts/step_0000.jsonl",
+    ):
+        assert (workdir / name).stat().st_size > 0, name
+    assert list(workdir.glob("grpo/seed0/tensorboard/events.*"))
+    assert list(workdir.glob("grpo/seed0/checkpoints/step_*"))
+    assert not list(workdir.rglob("recipe-*"))  # directories of scripts
+
+
+def test_a_finished_run_is_only_reported_anew(uninterrupted, start_run, tmp_path):
+    workdir = uninterrupted[2]
+    (workdir / "report.html").unlink()
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    process = start_run(_CONFIG, f"--workdir={workdir}", cwd=tmp_path)
+    assert "is finished" in _finish(process)
+    after = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    assert after.keys() - before.keys() == {workdir / "report.html"}
+    assert all(after[path] == before[path] for path in before)
 
 
 def test_a_run_killed_in_training_goes_on_to_the_same_summary(
@@ -69,7 +98,7 @@ def test_a_run_killed_in_training_goes_on_to_the_same_summary(
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(uninterrupted, start_run, tmp_path):
     """Kills run after run, wherever it stands; each one that ends, ends alike."""
-    seconds, expected = uninterrupted
+    seconds, expected, _ = uninterrupted
     seed = random.SystemRandom().randrange(2**32)
     print(f"moments drawn with seed {seed}")  # shown if the test fails
     moments = random.Random(seed)

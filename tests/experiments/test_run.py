@@ -2,17 +2,22 @@
 
 from concurrent import futures
 import pathlib
-import time
 
 import pytest
 
+from experiments import checks
 from experiments import run
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SAMPLE = _ROOT / "tests" / "experiments" / "sample_config.py"
+_REAL = _ROOT / "tests" / "experiments" / "sample_real_config.py"
 
-# Name -> (arguments after the config, what the message must say).
+# Name -> (arguments after the usual ones, what the message must say).
 _FAULTS = {
+    "missing config file": (
+        ["--config=configs/none.py"],
+        ["--config=configs/none.py", "no such file"],
+    ),
     "unknown field": (
         ["--config.rl.grup_size=4"],
         ["config.rl.grup_size=4", "did you mean config.rl.group_size?"],
@@ -34,28 +39,38 @@ _FAULTS = {
         ["--config.base.checkpoint=nowhere"],
         ["config.base.checkpoint='nowhere'", "no folder"],
     ),
-    "no programme": (
-        ["--config.experiment=table2"],
-        ["config.experiment='table2'", "table1"],
+    "source without rows": (
+        [f"--config={_REAL}:{{}}"],
+        ["config.pool=", "'real_math'", "gsm8k/train.jsonl has no rows"],
     ),
-    "stray argument": (["stray"], ["unknown arguments: stray"]),
-    "unknown flag": (["--stepz=3"], ["stepz"]),
-    "field without value": (["--config.seed"], ["config.seed needs its value"]),
+    "missing source": (
+        [f"--config={_REAL}:{{}}"],
+        ["config.pool=", "gsm8k/train.jsonl", "cannot be read", "No such file"],
+    ),
+    "no sources at all": ([f"--config={_REAL}:{{}}"], ["config.pool=", "DATACHEF_DATA"]),
 }
 
 
 @pytest.fixture(scope="module")
 def refusals(tokenizer_folder, start_run, tmp_path_factory):
-    """Returns (exit code, stdout, stderr, what was written) of every fault."""
+    """Returns (exit code, stderr, what was written) of every fault."""
+
+    data = tmp_path_factory.mktemp("data")
+    for name in ("missing source", "source without rows"):
+        (data / name / "gsm8k").mkdir(parents=True)
+    (data / "source without rows" / "gsm8k" / "train.jsonl").touch()
 
     def refuse(name: str):
         folder = tmp_path_factory.mktemp("refused")
-        config, workdir = f"--config={_SAMPLE}:{tokenizer_folder}", folder / "workdir"
         process = start_run(
-            config, f"--workdir={workdir}", *_FAULTS[name][0], cwd=folder
+            f"--config={_SAMPLE}:{tokenizer_folder}",
+            f"--workdir={folder / 'workdir'}",
+            *(argument.format(tokenizer_folder) for argument in _FAULTS[name][0]),
+            cwd=folder,
+            DATACHEF_DATA=str(data / name),
         )
-        stdout, stderr = process.communicate()
-        return process.returncode, stdout, stderr, list(folder.iterdir())
+        _, stderr = process.communicate()
+        return process.returncode, stderr, list(folder.iterdir())
 
     with futures.ThreadPoolExecutor(2) as pool:
         return dict(zip(_FAULTS, pool.map(refuse, _FAULTS), strict=True))
@@ -63,19 +78,13 @@ def refusals(tokenizer_folder, start_run, tmp_path_factory):
 
 @pytest.mark.parametrize("name", _FAULTS)
 def test_a_fault_of_the_user_is_one_message_and_exit_code_2(name, refusals):
-    code, _, stderr, written = refusals[name]
+    code, stderr, written = refusals[name]
     assert code == 2, stderr
     assert "Traceback" not in stderr
     (message,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
     for part in _FAULTS[name][1]:
         assert part in message
     assert written == []
-
-
-def test_a_missing_config_is_named(start_run, tmp_path):
-    process = start_run("--config=configs/none.py", cwd=tmp_path)
-    assert "error: --config=configs/none.py" in process.communicate()[1]
-    assert process.returncode == 2
 
 
 def test_a_workdir_of_another_config_is_left_alone(
@@ -102,6 +111,30 @@ def test_help_says_what_there_is(start_run, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--config is missing"),
+        ([f"--config={_SAMPLE}:x", "--config.seed"], "config.seed needs its value"),
+        ([f"--config={_SAMPLE}:x", "--config.rl=1", "--config.r=1"], "config.r=1"),
+        (["--config", "none.py"], "--config=none.py: there is no such file"),
+        ([f"--config={_SAMPLE}"], "TypeError: get_config.* 'tokenizer'"),
+    ],
+)
+def test_the_command_line_is_checked_before_it_is_used(arguments, message):
+    with pytest.raises(checks.UserError, match=message):
+        run._parse_flags(["run.py", *arguments])
+
+
+def test_a_config_is_found_here_first_and_then_in_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    theirs = "--config=configs/quickstart.py"
+    assert run._find_config(theirs) == f"--config={_ROOT}/configs/quickstart.py"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "quickstart.py").touch()
+    assert run._find_config(theirs) == f"--config={tmp_path}/configs/quickstart.py"
+
+
+@pytest.mark.parametrize(
     "config, expected",
     [
         ("configs/quickstart.py", "runs/quickstart"),
@@ -113,32 +146,3 @@ def test_help_says_what_there_is(start_run, tmp_path):
 def test_the_default_workdir_follows_the_config(config, expected, monkeypatch):
     monkeypatch.chdir(_ROOT)
     assert run._default_workdir(config) == _ROOT / expected
-
-
-def test_whole_path_with_random_models_and_again_when_finished(
-    tokenizer_folder, start_run, tmp_path
-):
-    arguments = (
-        f"--config={_SAMPLE}:{tokenizer_folder}",
-        f"--workdir={tmp_path / 'run'}",
-    )
-    process = start_run(*arguments, cwd=tmp_path)
-    stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
-    assert "GRPO, oracle" in stdout
-    run_folder = tmp_path / "run"
-    for name in ("config", "environment", "summary"):
-        assert (run_folder / f"{name}.json").exists()
-    for name in ("table.md", "table.tex", "report.html", "grpo/seed0/metrics.jsonl"):
-        assert (run_folder / name).exists()
-    assert not list((run_folder / "sandbox").rglob("recipe-*"))
-
-    (run_folder / "report.html").unlink()
-    before = {p: p.stat().st_mtime_ns for p in run_folder.rglob("*") if p.is_file()}
-    time.sleep(0.01)
-    process = start_run(*arguments, cwd=tmp_path)
-    assert "is finished" in process.communicate()[0]
-    assert process.returncode == 0
-    after = {p: p.stat().st_mtime_ns for p in run_folder.rglob("*") if p.is_file()}
-    assert after.keys() - before.keys() == {run_folder / "report.html"}
-    assert all(after[path] == before[path] for path in before)

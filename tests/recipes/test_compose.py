@@ -88,7 +88,7 @@ def test_care_decides_what_is_picked_and_mended():
     careless, careful = picks(0.0), picks(1.0)
     assert careless[1] == 0.0 and careful[1] == 1.0
     assert abs(careless[0] - 0.2) < 0.05  # one of five sources, chosen blindly
-    assert careful[0] < 0.05
+    assert careful[0] < 0.12  # only where little else is left to pick
 
 
 def test_the_expert_uses_good_sources_only():

@@ -97,18 +97,19 @@ def test_logprobs_agree_with_a_full_forward_pass(parts):
 
 def test_temperature_zero_follows_the_argmax(parts):
     prompts = _prompts(10, 30)
-    for prompt, done in zip(prompts, _generate(parts, prompts, [1, 2], temperature=0.0)):
-        scores = _next(parts[0], prompt, done.tokens)
-        np.testing.assert_array_equal(scores.argmax(-1), done.tokens)
-        np.testing.assert_allclose(
-            done.logprobs, _log_softmax(scores).max(-1), atol=1e-4
-        )
+    done = _generate(parts, prompts, [1, 2], temperature=0.0)
+    for prompt, completion in zip(prompts, done, strict=True):
+        scores = _next(parts[0], prompt, completion.tokens)
+        np.testing.assert_array_equal(scores.argmax(-1), completion.tokens)
+        expected = _log_softmax(scores).max(-1)
+        np.testing.assert_allclose(completion.logprobs, expected, atol=1e-4)
 
 
 def test_first_tokens_follow_the_softmax(parts):
     prompt = _prompts(8)
     n = 1600
-    done = _generate(parts, prompt * (n // 16), range(n), group_size=16, max_new_tokens=1)
+    many = prompt * (n // 16)
+    done = _generate(parts, many, range(n), group_size=16, max_new_tokens=1)
     exact = np.exp(_log_softmax(_next(parts[0], prompt[0], [0])))[0]
     counts = np.bincount([c.tokens[0] for c in done], minlength=64)
     common = exact > 0.01

@@ -21,8 +21,9 @@ def _tasks():
 
 
 def _state(value):
-    params = nnx.State({"w": nnx.Param(jnp.full((3, 2), value)), "b": {"c": nnx.Param(
-        jnp.arange(4, dtype=jnp.bfloat16))}})
+    matrix = nnx.Param(jnp.full((3, 2), value))
+    vector = nnx.Param(jnp.arange(4, dtype=jnp.bfloat16))
+    params = nnx.State({"w": matrix, "b": {"c": vector}})
     return train_state.create(params, optax.adam(0.1))
 
 

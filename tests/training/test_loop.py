@@ -126,16 +126,20 @@ def test_what_is_not_finite_stops_the_run_and_keeps_its_checkpoints(tmp_path):
 @pytest.mark.slow
 def test_kill_minus_nine_at_random_moments_changes_nothing(whole, tmp_path):
     command = [sys.executable, scripted.__file__, str(tmp_path), "4"]
-    log = tmp_path / "metrics.jsonl"
+    timing = tmp_path / "timing.jsonl"  # the one file that only ever grows
+
+    def lines():
+        return timing.read_bytes().count(b"\n") if timing.exists() else 0
+
     moments = random.Random(0)
-    for lines in (0, 1, 2, 3):
+    for steps in (1, 2, 1, 2):  # around the first checkpoint and around the last
+        wanted = lines() + steps
         child = subprocess.Popen(command, cwd=pathlib.Path("/"))
-        while child.poll() is None:
-            if log.exists() and log.read_bytes().count(b"\n") >= lines:
-                time.sleep(moments.uniform(0.0, 0.5))
-                child.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.01)
+        while child.poll() is None and lines() < wanted:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0.0, 0.5))
+        child.send_signal(signal.SIGKILL)
         child.wait()
     subprocess.run(command, check=True, cwd=pathlib.Path("/"))
     _assert_same_files(tmp_path, whole[0])
+    _assert_same_state(scripted.run(tmp_path, steps=4), whole[1])

@@ -38,10 +38,11 @@ def first():
 def test_what_one_stage_returns_is_what_the_next_one_gets(first):
     seen, after, _ = first
     (_, prompts, _), completions = seen["sample"]
-    assert [scripted.TOKENIZER.decode(prompt) for prompt in prompts] == ["a:", "bb:"]
+    decode = scripted.TOKENIZER.decode
+    assert [decode(prompt) for prompt in prompts] == ["a:", "bb:"]
     (asked, texts, _), executions = seen["execute"]
     assert [task.name for task in asked] == ["a"] * 8 + ["bb"] * 8
-    assert texts == [scripted.TOKENIZER.decode(completion.tokens) for completion in completions]
+    assert texts == [decode(completion.tokens) for completion in completions]
     (_, given, _), verdicts = seen["verify"]
     assert given is executions
     assert seen["reward"][0][0] is verdicts

@@ -104,8 +104,7 @@ def load(
         graphdef, shapes = nnx.split(model, nnx.Param)
         shardings = _shardings(shapes)
     files = _files(folder)
-    expected = {_name(path) for path, _ in nnx.to_flat_state(shapes)}
-    _check_names(folder, expected, set(files), config)
+    _check_names(folder, shapes, set(files), config)
     with contextlib.ExitStack() as stack:
         opened = {
             file: stack.enter_context(safetensors.safe_open(file, framework="numpy"))
@@ -205,8 +204,9 @@ def _files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _check_names(
-    folder: pathlib.Path, expected: set[str], found: set[str], config: Qwen3Config
+    folder: pathlib.Path, shapes: nnx.State, found: set[str], config: Qwen3Config
 ):
+    expected = {_name(path) for path, _ in nnx.to_flat_state(shapes)}
     if config.tie_embeddings:
         # Qwen's own small checkpoints store the tied head a second time.
         found = found - {"lm_head.weight"}

@@ -26,7 +26,6 @@ SOURCES = tuple(
 QUESTIONS = ("question", "prompt", "input", "problem", "query", "text", "ask", "task")
 ANSWERS = ("answer", "target", "output", "solution", "response", "label", "reply", "gold")
 QUALITIES = ("score", "rating", "quality", "votes")
-NESTS = ("pair", "data", "item")
 
 
 TOPICS = tuple(
@@ -61,5 +60,5 @@ learns to compare a card's topic with the benchmark's and not to know the tasks.
 def quoted() -> tuple[str, ...]:
     """Returns every name as prompts and scripts write it, in quotation marks."""
     ids = tuple(f"{OWNER}/{name}" for name in SOURCES)
-    columns = QUESTIONS + ANSWERS + QUALITIES + NESTS
+    columns = QUESTIONS + ANSWERS + QUALITIES
     return tuple(f'"{name}"' for name in ids + columns)

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import pathlib
+from typing import Any
 import zlib
 
 import numpy as np
@@ -35,7 +36,7 @@ _HOW_TO_ANSWER = {
 }
 _WRAP = {"plain": "{}", "letter": "{}", "boxed": "to_boxed({})", "json": "to_json({})"}
 _EXAMPLES = 3  # rows of a source that a prompt may show
-_LAYOUTS = ("jsonl", "csv", "parquet", "examples", "by_id", "nested")
+_LAYOUTS = ("jsonl", "csv", "parquet", "examples", "by_id")
 
 
 def instruction(family: families.Family) -> str:
@@ -43,10 +44,10 @@ def instruction(family: families.Family) -> str:
     return f"{family.goal} {_HOW_TO_ANSWER[family.contract]}"
 
 
-def _expressions(kind: str, contract: str, columns: Sequence[str], nest: str):
+def _expressions(kind: str, contract: str, columns: Sequence[str]):
     """Returns the plain and the expert handling of a source (see types.Handling)."""
     made = kinds.KINDS[kind]
-    cells = [f'row["{nest}"]["{c}"]' if nest else f'row["{c}"]' for c in columns]
+    cells = [f'row["{column}"]' for column in columns]
     question = cells[0]
     if kind == "unanswered":
         answered = _WRAP[contract].format('row["response"]')
@@ -67,18 +68,14 @@ def _expressions(kind: str, contract: str, columns: Sequence[str], nest: str):
     return Handling(user=question, assistant=answer, worth=made.worth), expert
 
 
-def _rows(cells: Sequence[faults.Cell], columns: Sequence[str], nest: str) -> list[dict]:
-    rows = []
-    for cell in cells:
-        values = (cell.question, cell.answer, cell.quality)
-        row = dict(zip(columns, values, strict=False))
-        rows.append({nest: row} if nest else row)
-    return rows
+def _row(cell: faults.Cell, columns: Sequence[str]) -> dict[str, Any]:
+    values = (cell.question, cell.answer, cell.quality)
+    return dict(zip(columns, values, strict=False))
 
 
 def _write(rows: list[dict], layout: str, folder: pathlib.Path, stem: str):
     """Writes rows in one of the layouts; returns (path, format, records)."""
-    if layout in ("jsonl", "nested"):
+    if layout == "jsonl":
         text = "".join(json.dumps(row) + "\n" for row in rows)
         path, file_format, records = folder / f"{stem}.jsonl", "jsonl", ""
     elif layout == "examples":
@@ -117,16 +114,15 @@ def _source(
     if kind == "scored":
         columns.append(str(rng.choice(names.QUALITIES)))
     layout = str(rng.choice(_LAYOUTS))
-    nest = str(rng.choice(names.NESTS)) if layout == "nested" else ""
-    rows = _rows(cells, columns, nest)
+    rows = [_row(cell, columns) for cell in cells]
     path, file_format, records = _write(rows, layout, folder, stem)
-    plain, expert = _expressions(kind, family.contract, columns, nest)
+    plain, expert = _expressions(kind, family.contract, columns)
     return Source(
         id=f"{names.OWNER}/{stem}",
         path=path,
         format=file_format,
         records=records,
-        columns=(("id",) if records == "*" else ()) + tuple(rows[0]),
+        columns=tuple(rows[0]) + (("id",) if records == "*" else ()),
         num_rows=len(rows),
         card=f"Topic: {family.topic}. {kinds.KINDS[kind].remark}",
         examples=tuple(source_files.read_rows(path, file_format, records)[:_EXAMPLES]),

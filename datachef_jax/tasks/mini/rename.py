@@ -20,7 +20,6 @@ def _names(rng: np.random.Generator) -> dict[str, str]:
         # "answer" is also the key of the JSON contract, which must keep its name.
         [name for name in names.ANSWERS if name != "answer"],
         names.QUALITIES,
-        names.NESTS,
     )
     table = {'"answer"': '"answer"'}
     for old in kinds:

@@ -36,17 +36,15 @@ def test_grouped_agrees_with_a_loop_over_heads_and_tokens():
     query, filled = _random(2, 6, 2, 5, 4)
     visible = np.array(jax.random.bernoulli(jax.random.key(1), 0.5, (2, 5, 5)))
     visible |= np.eye(5, dtype=bool)
-    got = attention.grouped(query, filled, jnp.asarray(visible))
+    got = jax.jit(attention.grouped)(query, filled, jnp.asarray(visible))
     np.testing.assert_allclose(got, _by_hand(query, filled, visible), atol=1e-5)
 
 
 def test_grouped_survives_large_scores_and_queries_that_see_nothing():
     query, filled = _random(1, 2, 1, 3, 4)
     visible = jnp.array([[[True, False, False], [True, True, False], [False] * 3]])
-    value_and_grad = jax.value_and_grad(
-        lambda q: attention.grouped(q * 1e4, filled, visible).sum()
-    )
-    value, gradient = value_and_grad(query)
+    total = lambda q: attention.grouped(q * 1e4, filled, visible).sum()
+    value, gradient = jax.jit(jax.value_and_grad(total))(query)
     assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
 
 
@@ -56,7 +54,7 @@ def test_causal_sees_the_own_past_within_the_segment(time):
     segments = np.ones((2, time), np.int32)
     segments[0, time // 3 :] = 2
     segments[1, time - 2 :] = 0
-    got = np.array(attention.causal(query, filled, jnp.asarray(segments)))
+    got = np.array(jax.jit(attention.causal)(query, filled, jnp.asarray(segments)))
     steps = np.arange(time)
     visible = (segments[:, :, None] == segments[:, None, :]) & (
         steps[None, :, None] >= steps[None, None, :]

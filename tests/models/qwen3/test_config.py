@@ -80,7 +80,8 @@ def test_reads_the_smallest_and_the_largest_dense_qwen3(tmp_path):
 
 
 def test_reads_the_rope_parameters_of_transformers_5(tmp_path):
-    fields = {k: v for k, v in _SMALL.items() if k not in ("rope_theta", "rope_scaling")}
+    older = ("rope_theta", "rope_scaling")
+    fields = {k: v for k, v in _SMALL.items() if k not in older}
     fields["rope_parameters"] = {"rope_theta": 5e6, "rope_type": "default"}
     assert qwen3_config.from_folder(_folder(tmp_path, fields)).rope_theta == 5e6
 

@@ -16,4 +16,4 @@ def test_agrees_with_numpy():
     gate, up, down = (np.array(w[...]) for w in (block.gate, block.up, block.down))
     gated = np.array(x) @ gate
     expected = (gated / (1.0 + np.exp(-gated)) * (np.array(x) @ up)) @ down
-    np.testing.assert_allclose(block(x), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(block)(x), expected, atol=1e-5)

@@ -40,9 +40,10 @@ def test_packed_sequences_do_not_see_one_another(config):
         positions=np.r_[np.arange(8), np.arange(9), 0, 0, 0][None],
         segments=np.r_[np.full(8, 1), np.full(9, 2), 0, 0, 0][None],
     )
-    first, second = tiny.logits(model, tokens[:, :8]), tiny.logits(model, tokens[:, 8:17])
-    np.testing.assert_allclose(packed[:, :8], first, atol=1e-5)
-    np.testing.assert_allclose(packed[:, 8:17], second, atol=1e-5)
+    first = tiny.logits(model, tokens[:, :8])
+    second = tiny.logits(model, tokens[:, 8:17])
+    np.testing.assert_allclose(packed[:, :8], first, atol=1e-4)
+    np.testing.assert_allclose(packed[:, 8:17], second, atol=1e-4)
 
 
 def test_later_tokens_change_nothing():
@@ -62,22 +63,28 @@ def test_cached_decoding_agrees_with_the_full_forward_pass(config):
     graphdef, params = nnx.split(model, nnx.Param)
 
     @jax.jit
-    def run(params, tokens, lengths):
+    def prefill(params, tokens, lengths):
         model = nnx.merge(graphdef, params)
-        hidden, filled = model.prefill(tokens[:, :7], lengths, max_length=12)
-        steps = [model.logits(hidden)]
-        for _ in range(5):
-            following = tokens[jnp.arange(3), filled.lengths]
-            hidden, filled = model.decode(following, filled)
-            steps.append(model.logits(hidden))
-        return jnp.stack(steps, axis=1), filled.lengths
+        hidden, filled = model.prefill(tokens, lengths, max_length=12)
+        return model.logits(hidden), filled
 
-    got, ends = run(params, jnp.asarray(tokens), jnp.asarray(lengths))
-    np.testing.assert_array_equal(ends, lengths + 5)
-    full = tiny.logits(model, tokens)
+    @jax.jit
+    def decode(params, tokens, filled):
+        model = nnx.merge(graphdef, params)
+        hidden, filled = model.decode(tokens, filled)
+        return model.logits(hidden), filled
+
+    scores, filled = prefill(params, jnp.asarray(tokens[:, :7]), jnp.asarray(lengths))
+    got = [scores]
+    for step in range(5):
+        following = jnp.asarray(tokens[np.arange(3), lengths + step])
+        scores, filled = decode(params, following, filled)
+        got.append(scores)
+    np.testing.assert_array_equal(filled.lengths, lengths + 5)
+    full, got = tiny.logits(model, tokens), np.stack(got, axis=1)
     for row, length in enumerate(lengths):
         expected = full[row, length - 1 : length + 5]
-        np.testing.assert_allclose(got[row], expected, atol=1e-5)
+        np.testing.assert_allclose(got[row], expected, atol=1e-4)
 
 
 def _loss(graphdef, params, tokens):
@@ -99,9 +106,8 @@ def test_recomputing_layers_changes_no_gradient():
         np.testing.assert_allclose(plain, recomputed, atol=1e-6)
 
 
-@_BOTH
-def test_splitting_over_devices_changes_no_number(config, mesh, tmp_path):
-    whole = tiny.make(config)
+def test_splitting_over_devices_changes_no_number(mesh, tmp_path):
+    whole = tiny.make()
     weights.save(whole, tmp_path, stored_dtype="float32")
     tokens = jnp.asarray(_tokens(8, 10))
     step = jax.jit(jax.value_and_grad(_loss, argnums=1), static_argnums=0)
@@ -118,15 +124,11 @@ def test_splitting_over_devices_changes_no_number(config, mesh, tmp_path):
 
 
 def test_bfloat16_compute_keeps_float32_weights_and_logits():
-    model = weights.random(
-        tiny.CONFIG, seed=0, dtype="bfloat16", param_dtype="float32", remat=False
-    )
-    exact = weights.random(
-        tiny.CONFIG, seed=0, dtype="float32", param_dtype="float32", remat=False
-    )
+    model, exact = tiny.make(dtype="bfloat16"), tiny.make()
     tokens = jnp.asarray(_tokens(2, 6))
     assert model.embedding[...].dtype == jnp.float32
-    assert model(tokens, tokens * 0, tokens * 0 + 1).dtype == jnp.bfloat16
+    hidden = jax.eval_shape(model, tokens, tokens * 0, tokens * 0 + 1)
+    assert hidden.dtype == jnp.bfloat16
     got, expected = tiny.logits(model, tokens), tiny.logits(exact, tokens)
     assert got.dtype == jnp.float32
-    np.testing.assert_allclose(got, expected, atol=0.03)
+    np.testing.assert_allclose(got, expected, atol=0.02 * np.ptp(expected))

@@ -7,9 +7,14 @@ import numpy as np
 from datachef_jax.models.qwen3 import rope
 
 
-def _turn(x, positions):
-    angles = rope.rotation(jnp.asarray(positions), head_dim=x.shape[-1], theta=100.0)
+@jax.jit
+def _rotate(x, positions):
+    angles = rope.rotation(positions, head_dim=x.shape[-1], theta=100.0)
     return rope.rotate(x, angles)
+
+
+def _turn(x, positions):
+    return _rotate(x, jnp.asarray(positions))
 
 
 def test_matches_a_hand_computed_example():

@@ -46,7 +46,7 @@ def test_random_is_a_function_of_the_seed():
 
 def test_weights_are_born_split_as_the_rules_say(mesh):
     with jax.set_mesh(mesh):
-        model = weights.random(tiny.CONFIG, seed=0, **_FLOAT32)
+        model = weights.random(tiny.UNTIED, seed=0, **_FLOAT32)
     assert model.layers[1].mlp.gate[...].sharding.spec == P("data", "model")
     assert model.layers[1].mlp.down[...].sharding.spec == P("model", "data")
     pieces = model.embedding[...].addressable_shards
@@ -65,7 +65,7 @@ def test_saving_and_loading_changes_no_bit(config, tmp_path):
 
 def test_bfloat16_weights_come_back_bit_by_bit(tmp_path):
     kinds = dict(dtype="bfloat16", param_dtype="bfloat16", remat=False)
-    model = weights.random(tiny.UNTIED, seed=0, **kinds)
+    model = tiny.make(tiny.UNTIED, dtype="bfloat16", param_dtype="bfloat16")
     weights.save(model, tmp_path, stored_dtype="bfloat16")
     _assert_same(weights.load(tmp_path, **kinds), model)
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"

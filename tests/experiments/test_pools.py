@@ -1,0 +1,74 @@
+"""Tests for experiments/pools.py."""
+
+import pathlib
+
+import pytest
+
+from datachef_jax import types
+from experiments import pools
+
+
+def _task(name: str) -> types.Task:
+    handling = types.Handling(user="", assistant="")
+    sources = tuple(
+        types.Source(
+            id=f"mini/{letter}",
+            path=pathlib.Path(letter),
+            format="jsonl",
+            records="",
+            columns=("a",),
+            num_rows=1,
+            card="",
+            plain=handling,
+            expert=handling,
+        )
+        for letter in "abcdef"
+    )
+    return types.Task(
+        name=name,
+        domain="",
+        instruction="",
+        benchmark="",
+        benchmark_description="",
+        contract="plain",
+        metric="exact_match",
+        examples=(),
+        sources=sources,
+    )
+
+
+def _stream(seed: int):
+    tasks = [_task(name) for name in "uvwxyz"]
+    return pools.stream(tasks, prompts_per_step=3, smallest=2, largest=4, seed=seed)
+
+
+def _shown(step) -> list[tuple[str, ...]]:
+    return [(task.name, *(source.id for source in task.sources)) for task in step]
+
+
+def test_every_task_comes_before_any_comes_again():
+    stream = _stream(0)
+    for _ in range(3):
+        names = [task.name for _ in range(2) for task in next(stream)]
+        assert sorted(names) == list("uvwxyz")
+
+
+def test_a_task_shows_a_subset_of_its_sources():
+    stream = _stream(0)
+    counts = {len(task.sources) for _ in range(20) for task in next(stream)}
+    assert counts == {2, 3, 4}
+
+
+def test_the_stream_follows_from_its_seed_and_goes_on_where_it_stood():
+    first, second, other = _stream(1), _stream(1), _stream(2)
+    steps = [_shown(next(first)) for _ in range(6)]
+    assert [_shown(next(second)) for _ in range(3)] == steps[:3]
+    assert [_shown(next(other)) for _ in range(3)] != steps[:3]
+    resumed = _stream(1)
+    resumed.set_state(second.get_state())
+    assert [_shown(next(resumed)) for _ in range(3)] == steps[3:]
+
+
+def test_an_unknown_pool_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="kind must be one of .*'mini'.* got 'maxi'"):
+        pools.load("maxi", {}, folder=tmp_path, root=tmp_path)
