@@ -17,6 +17,6 @@ def get_config() -> mlc.ConfigDict:
     config.verifier.gates.update(min_rows=40)
     config.rl.update(steps=2, prompts_per_step=2, group_size=4, micro_batch=8)
     config.sampling.update(rows=16)
-    config.finetune.update(steps=4, sync_every=4)
+    config.finetune.update(steps=4, warmup_steps=1, sync_every=4)
     config.evaluation.update(recipes=4, oracle=1)
     return config

@@ -79,26 +79,23 @@ def _table1(
     shared = dict(
         prompt=functools.partial(parts.prompt, tokenizer=tokenizer, style=style),
         decode=tokenizer.decode,
-        executor=parts.executor(config, sandbox, workdir, row_cap=config.sandbox.row_cap),
+        executor=parts.executor(
+            config, sandbox, workdir, row_cap=config.sandbox.row_cap
+        ),
         verifier=parts.verifier(config, judge, tokenizer),
+    )
+    train = grpo.trainer(
+        config,
+        params=policy.params,
+        tasks=[task for task in tasks if not task.held_out],
+        stages=grpo.stages(config, policy=policy, engine=engine, **shared),
+        pad_id=tokenizer.pad_id,
     )
     return table1.Table1(
         workdir=workdir,
         tasks=held_out,
         seeds=[config.seed + i for i in range(config.evaluation.seeds)],
-        train=grpo.trainer(
-            config,
-            params=policy.params,
-            tasks=[task for task in tasks if not task.held_out],
-            stages=grpo.stages(
-                config,
-                graphdef=policy.graphdef,
-                reference=policy.params,
-                engine=engine,
-                **shared,
-            ),
-            pad_id=tokenizer.pad_id,
-        ),
+        train=train,
         policies={
             # It has read texts of all kinds of tasks, but no recipe.
             "untrained": evaluation.Policy(
@@ -126,7 +123,8 @@ def _span(
     """Builds the experiment behind `configs/mini/span.py`."""
     tokenizer = parts.tokenizer(config.tokenizer, root)
     base, generator = (
-        parts.model(config, section, tokenizer, root) for section in ("base", "generator")
+        parts.model(config, section, tokenizer, root)
+        for section in ("base", "generator")
     )
     tasks = parts.tasks(config, workdir, root)
     held_out = parts.held_out(tasks, config.evaluation.tasks)

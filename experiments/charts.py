@@ -7,6 +7,7 @@ import io
 import markupsafe
 import matplotlib
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 
 matplotlib.use("agg")  # no display
 
@@ -54,7 +55,7 @@ def with_spread(
             high = [m + s for m, s in zip(means, spreads, strict=True)]
             axes.fill_between(steps, low, high, color=color, alpha=0.13, linewidth=0)
             axes.plot(steps, means, color=color, linewidth=1.8, label=name)
-        _finish(axes, label, legend=len(series) > 1)
+        _finish(axes, label, legend=len(series) > 1, steps=True)
     return drawn[0]
 
 
@@ -67,7 +68,7 @@ def percentages(
             steps, values = zip(*points, strict=True)
             axes.plot(steps, values, color=color, linewidth=1.8, label=name)
         axes.set_ylim(0, 103)
-        _finish(axes, label, legend=len(series) > 1)
+        _finish(axes, label, legend=len(series) > 1, steps=True)
     return drawn[0]
 
 
@@ -82,7 +83,7 @@ def shares(
             axes.bar(steps, values, 0.92, bottom, color=color, label=name, linewidth=0)
             bottom = [b + v for b, v in zip(bottom, values, strict=True)]
         axes.set_ylim(0, 100)
-        _finish(axes, "% of rows", legend=False)
+        _finish(axes, "% of rows", legend=False, steps=True)
         handles, names = axes.get_legend_handles_labels()
         axes.legend(
             handles[::-1], names[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5)
@@ -103,7 +104,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, label: str) -> markupsafe
         axes.set_yticks(range(len(items)), items)
         axes.grid(visible=False, axis="y")
         axes.grid(visible=True, axis="x")
-        _finish(axes, "", legend=len(groups) > 1)
+        _finish(axes, "", legend=len(groups) > 1, steps=False)
         axes.set_xlabel(label)
     return drawn[0]
 
@@ -113,7 +114,10 @@ def _cycle() -> Iterator[str]:
         yield from _LINES
 
 
-def _finish(axes: plt.Axes, label: str, *, legend: bool) -> None:
+def _finish(axes: plt.Axes, label: str, *, legend: bool, steps: bool) -> None:
+    if steps:
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+        axes.set_xlabel("step")
     axes.set_title(label, loc="left", color=MUTED, fontsize=12)
     axes.tick_params(length=0)
     if legend:

@@ -32,7 +32,7 @@ def find(folder: str, root: pathlib.Path) -> pathlib.Path:
 
 
 def sums(folder: pathlib.Path) -> dict[str, str]:
-    """Returns file name -> checksum, as `sha256sum` writes it; empty if there is none."""
+    """Returns file name -> checksum from the file of `sha256sum`, if there is one."""
     path = folder / _SUMS
     if not path.exists():
         return {}

@@ -62,9 +62,19 @@ def numbers(config: mlc.ConfigDict) -> None:
             evaluation.recipes,
             f"does not fit config.sampling.rows={sampling.rows}",
         ),
-        (evaluation.seeds >= 1, "evaluation.seeds", evaluation.seeds, "must be >= 1"),
+        (
+            evaluation.seeds >= 1,
+            "evaluation.seeds",
+            evaluation.seeds,
+            "must be at least 1",
+        ),
         (len(evaluation.tasks) > 0, "evaluation.tasks", evaluation.tasks, "is empty"),
-        (evaluation.oracle >= 1, "evaluation.oracle", evaluation.oracle, "must be >= 1"),
+        (
+            evaluation.oracle >= 1,
+            "evaluation.oracle",
+            evaluation.oracle,
+            "must be at least 1",
+        ),
     ):
         require(holds, f"config.{field}", value, message)
 

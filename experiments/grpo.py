@@ -24,14 +24,14 @@ from datachef_jax.training import state as training_state
 from datachef_jax.training import step as training_step
 from datachef_jax.verifier.verify import Verifier
 from experiments import checks
+from experiments import parts
 from experiments import pools
 
 
 def stages(
     config: mlc.ConfigDict,
     *,
-    graphdef: nnx.GraphDef,
-    reference: nnx.State,
+    policy: parts.Model,
     engine: Engine,
     prompt: Callable[[types.Task], Sequence[int]],
     decode: Callable[[Sequence[int]], str],
@@ -42,8 +42,7 @@ def stages(
 
     Args:
       config: Its sections rl, sampling and optimizer.
-      graphdef: Of the policy.
-      reference: Weights of the policy that the KL is measured to; kept as they are.
+      policy: The policy, whose weights are also the reference; kept as they are.
       engine: Samples from the policy.
       prompt: The prompt of a task as ids.
       decode: The text of ids.
@@ -74,9 +73,8 @@ def stages(
         ),
         update=functools.partial(
             training_state.advance,
-            update=_update(config, graphdef),
-            # Without a KL there is no use for it.
-            ref_params=reference if rl.kl_weight else None,
+            update=_update(config, policy.graphdef),
+            ref_params=policy.params if rl.kl_weight else None,
         ),
     )
 

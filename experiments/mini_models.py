@@ -155,27 +155,30 @@ def make_policy(
 ) -> dict[str, float]:
     """Teaches the mini policy the recipe format and to copy names from its prompt.
 
-    The stages are a curriculum: prompts with few sources first.
+    The stages are a curriculum: pure copying, then recipes for prompts with few
+    sources, then with more.
     """
     tasks = pool.build(
         workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size
     )
     known = [task for task in tasks if not task.held_out]
+    makers = {
+        "spans": functools.partial(policy_corpus.spans, tokenizer),
+        "lists": functools.partial(policy_corpus.lists, tokenizer),
+        "recipes": functools.partial(
+            policy_corpus.random_recipes, known, tokenizer, style=style
+        ),
+    }
     built = []
     for index, stage in enumerate(stages):
-        examples = functools.partial(
-            policy_corpus.random_recipes,
-            known,
-            tokenizer,
-            style=style,
-            max_tokens=stage["shape"]["row_tokens"],
-            seed=seed + index,
-            **stage["recipes"],
-        )
-        name = f"policy {index + 1}/{len(stages)}"
+        kind = next(kind for kind in makers if kind in stage)
+        examples = functools.partial(makers[kind], seed=seed + index, **stage[kind])
         built.append(
             supervised.Stage(
-                name=name, examples=examples, steps=stage["steps"], **stage["shape"]
+                name=f"policy {index + 1}/{len(stages)}",
+                examples=examples,
+                steps=stage["steps"],
+                **stage["shape"],
             )
         )
     return supervised.train(

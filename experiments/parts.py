@@ -251,15 +251,16 @@ def finetuner(
         section.optimizer,
         f"must be one of {sorted(makers)}",
     )
-    optimizer = makers[section.optimizer](
-        section.learning_rate,
-        warmup_steps=section.warmup_steps,
-        steps=section.steps,
-        b1=section.b1,
-        b2=section.b2,
-        weight_decay=section.weight_decay,
-        max_grad_norm=section.max_grad_norm,
-    )
+    with checks.blame("config.finetune", section.to_dict()):
+        optimizer = makers[section.optimizer](
+            section.learning_rate,
+            warmup_steps=section.warmup_steps,
+            steps=section.steps,
+            b1=section.b1,
+            b2=section.b2,
+            weight_decay=section.weight_decay,
+            max_grad_norm=section.max_grad_norm,
+        )
     return finetuning.Finetuner(
         graphdef=base.graphdef,
         params=base.params,

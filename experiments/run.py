@@ -99,7 +99,8 @@ def _default_workdir(filename: str) -> pathlib.Path:
     inside = path.is_relative_to(configs)
     name = path.relative_to(configs) if inside else pathlib.Path(path.name)
     name = name.with_suffix("")
-    return _ROOT / "runs" / name.with_name(name.name + f"-{argument}" * bool(argument))
+    suffix = "-" + argument.replace("/", "_") if argument else ""
+    return _ROOT / "runs" / name.with_name(name.name + suffix)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -126,10 +127,13 @@ def _parse_flags(argv: list[str]) -> list[str]:
                 _check_field(config, argument.lstrip("-"))
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        raise checks.UserError(str(error)) from error
+        said = [line for line in str(error).splitlines() if line.strip()]
+        # What lies between may be the traceback of the config file.
+        raise checks.UserError(" ".join(dict.fromkeys([said[0], said[-1]]))) from error
     except (LookupError, OSError, SyntaxError, TypeError, ValueError) as error:
         # Raised by the config file itself, for example about its argument.
-        raise checks.UserError(f"{named[-1]}: {type(error).__name__}: {error}") from error
+        name = type(error).__name__
+        raise checks.UserError(f"{named[-1]}: {name}: {error}") from error
     if len(rest) > 1:
         raise checks.UserError(f"unknown arguments: {' '.join(rest[1:])}")
     return rest

@@ -196,7 +196,9 @@ class Table1:
                     jobs.append(_job("grpo_oracle", f"top {rank + 1}", made, where))
         return jobs
 
-    def _run_in_full(self, jobs: Sequence[Job]) -> dict[tuple[str, str], dict[str, Any]]:
+    def _run_in_full(
+        self, jobs: Sequence[Job]
+    ) -> dict[tuple[str, str], dict[str, Any]]:
         """Returns what each recipe makes of the whole sources, by task and text.
 
         Values: `kind`, `log` and `rows`; recipes that fail there have no rows.
@@ -247,7 +249,8 @@ class Table1:
         data: Mapping[tuple[str, str], Mapping[str, Any]],
     ) -> None:
         """Writes `best_recipe/`: of all that a policy wrote, that of highest DBS."""
-        written = [j for j in scores if j.method in (*POLICIES, "grpo_oracle") and j.text]
+        methods = (*POLICIES, "grpo_oracle")
+        written = [job for job in scores if job.method in methods and job.text]
         if not written:
             return
         best = max(written, key=lambda job: (scores[job]["dbs"], job.dvs))
@@ -310,7 +313,7 @@ class Table1:
 
 
 def draw_valid(made: Sequence[Rollout], name: str, seed: int) -> Rollout | None:
-    """Draws one of the recipes with DVS > 0, as the paper does; None if there is none."""
+    """Draws one recipe from those of DVS > 0, as the paper does, or returns None."""
     valid = [rollout for rollout in made if evaluation.dvs(rollout) > 0]
     if not valid:
         return None
@@ -375,7 +378,9 @@ def _best_source(scores: Scores, task: str) -> str:
     return max(by_source, key=lambda source: statistics.fmean(by_source[source]))
 
 
-def _job(method: str, label: str, made: Rollout | None, where: Mapping[str, Any]) -> Job:
+def _job(
+    method: str, label: str, made: Rollout | None, where: Mapping[str, Any]
+) -> Job:
     """Returns the fine-tune on a recipe, or none at all in its place."""
     if made is None:
         return Job(method=method, label=label, text="", dvs=None, **where)

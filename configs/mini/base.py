@@ -37,5 +37,5 @@ def get_config() -> mlc.ConfigDict:
         max_grad_norm=1.0,
     )
     config.documents = 60_000
-    config.stage = dict(steps=2500, rows=8, row_tokens=192, row_targets=191)
+    config.stage = dict(steps=1400, rows=8, row_tokens=192, row_targets=191)
     return config

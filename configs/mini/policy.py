@@ -2,9 +2,9 @@
 
     python experiments/run.py --config=configs/mini/policy.py
 
-It reads random recipes of every degree of care on training tasks, with names and
-topics drawn anew, in a curriculum of longer and longer prompts. `cold_start.py`
-makes the shipped policy from it.
+First it copies names from lists; then it reads random recipes of every degree of care
+on training tasks, with names and topics drawn anew, for longer and longer prompts.
+`cold_start.py` makes the shipped policy from it.
 """
 
 import ml_collections as mlc
@@ -12,12 +12,32 @@ import ml_collections as mlc
 from configs.mini import base
 
 
-def _stage(steps: int, row_tokens: int, row_targets: int, fewest: int, most: int):
+def _spans(steps: int, shortest: int, longest: int):
     return dict(
         steps=steps,
-        shape=dict(rows=8, row_tokens=row_tokens, row_targets=row_targets),
+        shape=dict(rows=8, row_tokens=256, row_targets=224),
+        spans=dict(count=20_000, shortest=shortest, longest=longest),
+    )
+
+
+def _lists(steps: int, most: int):
+    return dict(
+        steps=steps,
+        shape=dict(rows=8, row_tokens=256, row_targets=192),
+        lists=dict(count=10_000, max_sources=most),
+    )
+
+
+def _recipes(steps: int, row_tokens: int, fewest: int, most: int):
+    return dict(
+        steps=steps,
+        shape=dict(rows=8, row_tokens=row_tokens, row_targets=320),
         recipes=dict(
-            count=8000, min_sources=fewest, max_sources=most, topics_share=0.6
+            count=8000,
+            min_sources=fewest,
+            max_sources=most,
+            topics_share=0.6,
+            max_tokens=row_tokens,
         ),
     )
 
@@ -31,5 +51,13 @@ def get_config() -> mlc.ConfigDict:
         rules=False, toolkit="", examples_per_source=1, max_example_chars=10
     )
     config.sizes.update(hidden_size=128, intermediate_size=256, head_dim=32)
-    config.stages = (_stage(1000, 448, 320, 1, 3), _stage(900, 576, 320, 3, 8))
+    config.stages = (
+        _spans(500, 4, 5),
+        _spans(300, 4, 8),
+        _spans(200, 6, 14),
+        _lists(200, 4),
+        _lists(300, 10),
+        _recipes(500, 448, 1, 4),
+        _recipes(500, 576, 3, 8),
+    )
     return config

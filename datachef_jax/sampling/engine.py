@@ -101,17 +101,14 @@ class Engine:
         self._check(len(prompts), group_size, seeds, max_new_tokens)
         done: list[Completion | None] = [None] * len(seeds)
         for bucket, chosen in self._batches(prompts, self._rows // group_size):
-            hidden, filled = self._prefill(
-                params, [prompts[i] for i in chosen], bucket, group_size
-            )
+            asked = [prompts[i] for i in chosen]
+            hidden, filled = self._prefill(params, asked, bucket, group_size)
             places = [i * group_size + g for i in chosen for g in range(group_size)]
-            row_seeds = np.zeros(self._rows, np.uint32)
-            row_seeds[: len(places)] = seeds[places]
             sampled, _ = self._decode(
                 params,
                 hidden,
                 filled,
-                row_seeds,
+                np.resize(seeds[places], self._rows),
                 np.arange(self._rows) < len(places),
                 np.float32(temperature),
                 np.int32(max_new_tokens),

@@ -8,6 +8,7 @@ from datachef_jax.finetune import packing
 from datachef_jax.recipes import grammar
 from datachef_jax.recipes import parse
 from datachef_jax.tasks import augment
+from datachef_jax.tasks.mini import names
 from datachef_jax.tasks.mini import rename
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
@@ -34,6 +35,77 @@ def tokenize(
     if len(example.tokens) > max_tokens:
         raise ValueError(f"demonstration of more than {max_tokens} tokens")
     return example
+
+
+def spans(
+    tokenizer: ChatTokenizer, *, count: int, shortest: int, longest: int, seed: int
+) -> list[packing.TokenExample]:
+    """Returns names in random order and spans of them, to be copied.
+
+    Pure copying comes first, because a tiny model learns it last of all from recipes,
+    and it must begin with few names: a model that never saw but long lists did not
+    find out in a thousand steps that there is something to copy.
+
+    Args:
+      tokenizer: Of the policy.
+      count: How many.
+      shortest: Fewest names in a list.
+      longest: Most names in a list.
+      seed: Fixes them all.
+
+    Returns:
+      Lists, each followed by as many spans of two or more of its names, of which all
+      but the first name is to be learned.
+    """
+    rng = np.random.default_rng(seed)
+    pool = [tokenizer.encode(name)[0] for name in names.quoted()]
+    examples = []
+    for _ in range(count):
+        length = int(rng.integers(shortest, longest + 1))
+        listed = [int(token) for token in rng.choice(pool, size=length, replace=False)]
+        ids, mask = list(listed), [False] * length
+        for _ in range(length):
+            first = int(rng.integers(length - 1))
+            span = listed[first : int(rng.integers(first + 2, length + 1))]
+            ids += span
+            mask += [False] + [True] * (len(span) - 1)
+        examples.append(packing.TokenExample(tuple(ids), tuple(mask)))
+    return examples
+
+
+def lists(
+    tokenizer: ChatTokenizer, *, count: int, max_sources: int, seed: int
+) -> list[packing.TokenExample]:
+    """Returns lists of sources with their columns, to be copied.
+
+    An example lists sources with their columns as prompts do, then names some of them
+    as plans do, then repeats those with their columns as scripts do; the last two
+    parts are to be learned.
+
+    Args:
+      tokenizer: Of the policy.
+      count: How many.
+      max_sources: Most sources in a list; the fewest are two.
+      seed: Fixes them all.
+    """
+    rng = np.random.default_rng(seed)
+    examples = []
+    for _ in range(count):
+        listed = int(rng.integers(2, max_sources + 1))
+        stems = rng.choice(names.SOURCES, size=listed, replace=False)
+        entries = []
+        for stem in stems:
+            columns = [rng.choice(names.QUESTIONS), rng.choice(names.ANSWERS)]
+            columns += [rng.choice(names.QUALITIES)] if rng.random() < 0.2 else []
+            quoted = ", ".join(f'"{column}"' for column in columns)
+            entries.append((f'"{names.OWNER}/{stem}"', f", [{quoted}]\n"))
+        chosen = rng.permutation(listed)[: int(rng.integers(1, listed + 1))]
+        ids = tokenizer.encode("".join(a + b for a, b in entries) + "\n")
+        learned = tokenizer.encode("".join(f"{entries[i][0]}\n" for i in chosen) + "\n")
+        learned += tokenizer.encode("".join("".join(entries[i]) for i in chosen))
+        mask = (False,) * len(ids) + (True,) * len(learned)
+        examples.append(packing.TokenExample((*ids, *learned), mask))
+    return examples
 
 
 def random_recipes(

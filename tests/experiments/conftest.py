@@ -27,11 +27,8 @@ def tokenizer_folder(tmp_path_factory) -> pathlib.Path:
 def start_run():
     """Returns a function that starts `run.py` in a folder, with arguments."""
 
-    def start(
-        *arguments: str, cwd: pathlib.Path, **variables: str
-    ) -> subprocess.Popen:
+    def start(*arguments: str, cwd: pathlib.Path) -> subprocess.Popen:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        environment |= variables
         return subprocess.Popen(
             [sys.executable, str(ROOT / "experiments" / "run.py"), *arguments],
             cwd=cwd,

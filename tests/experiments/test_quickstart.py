@@ -1,4 +1,4 @@
-"""The quickstart's whole path (`configs/tiny.py`): killed and resumed, it ends alike."""
+"""The quickstart's whole path, `configs/tiny.py`: killed and resumed, it ends alike."""
 
 import pathlib
 import random

@@ -1,90 +1,89 @@
 """Tests for experiments/run.py, started as users start it, from another directory."""
 
-from concurrent import futures
 import pathlib
+import re
 
 import pytest
 
 from experiments import checks
 from experiments import run
+from tests.experiments import sample_config
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SAMPLE = _ROOT / "tests" / "experiments" / "sample_config.py"
-_REAL = _ROOT / "tests" / "experiments" / "sample_real_config.py"
-
-# Name -> (arguments after the usual ones, what the message must say).
-_FAULTS = {
-    "missing config file": (
-        ["--config=configs/none.py"],
-        ["--config=configs/none.py", "no such file"],
-    ),
-    "unknown field": (
-        ["--config.rl.grup_size=4"],
-        ["config.rl.grup_size=4", "did you mean config.rl.group_size?"],
-    ),
-    "wrong type": (["--config.rl.group_size=many"], ["config.rl.group_size=many"]),
-    "group of one": (
-        ["--config.rl.group_size=1"],
-        ["config.rl.group_size=1", "at least 2"],
-    ),
-    "mesh": (
-        ["--config.mesh.data=3"],
-        ["config.mesh=", "'data': 3", "3 x 1 does not cover 1 devices"],
-    ),
-    "long prompt": (
-        ["--config.sampling.max_prompt_tokens=50"],
-        ["config.sampling.max_prompt_tokens=50", "the prompt of task", "tokens"],
-    ),
-    "no checkpoint": (
-        ["--config.base.checkpoint=nowhere"],
-        ["config.base.checkpoint='nowhere'", "no folder"],
-    ),
-    "source without rows": (
-        [f"--config={_REAL}:{{}}"],
-        ["config.pool=", "'real_math'", "gsm8k/train.jsonl has no rows"],
-    ),
-    "missing source": (
-        [f"--config={_REAL}:{{}}"],
-        ["config.pool=", "gsm8k/train.jsonl", "cannot be read", "No such file"],
-    ),
-    "no sources at all": ([f"--config={_REAL}:{{}}"], ["config.pool=", "DATACHEF_DATA"]),
-}
 
 
-@pytest.fixture(scope="module")
-def refusals(tokenizer_folder, start_run, tmp_path_factory):
-    """Returns (exit code, stderr, what was written) of every fault."""
-
-    data = tmp_path_factory.mktemp("data")
-    for name in ("missing source", "source without rows"):
-        (data / name / "gsm8k").mkdir(parents=True)
-    (data / "source without rows" / "gsm8k" / "train.jsonl").touch()
-
-    def refuse(name: str):
-        folder = tmp_path_factory.mktemp("refused")
-        process = start_run(
-            f"--config={_SAMPLE}:{tokenizer_folder}",
-            f"--workdir={folder / 'workdir'}",
-            *(argument.format(tokenizer_folder) for argument in _FAULTS[name][0]),
-            cwd=folder,
-            DATACHEF_DATA=str(data / name),
-        )
-        _, stderr = process.communicate()
-        return process.returncode, stderr, list(folder.iterdir())
-
-    with futures.ThreadPoolExecutor(2) as pool:
-        return dict(zip(_FAULTS, pool.map(refuse, _FAULTS), strict=True))
+def _data(folder: pathlib.Path, train: str | None) -> str:
+    """Makes a folder of real data that holds one source, or not even that."""
+    (folder / "gsm8k").mkdir(parents=True)
+    if train is not None:
+        (folder / "gsm8k" / "train.jsonl").write_text(train)
+    return str(folder)
 
 
-@pytest.mark.parametrize("name", _FAULTS)
-def test_a_fault_of_the_user_is_one_message_and_exit_code_2(name, refusals):
-    code, stderr, written = refusals[name]
-    assert code == 2, stderr
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["--config.rl.group_size=many"], ["config.rl.group_size=many"]),
+        (
+            ["--config.sampling.max_prompt_tokens=50"],
+            ["config.sampling.max_prompt_tokens=50", "the prompt of task", "tokens"],
+        ),
+    ],
+    ids=["on the command line", "in the middle of building"],
+)
+def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
+    arguments, parts, tokenizer_folder, start_run, tmp_path
+):
+    config, workdir = f"--config={_SAMPLE}:{tokenizer_folder}", tmp_path / "run"
+    process = start_run(config, f"--workdir={workdir}", *arguments, cwd=tmp_path)
+    stderr = process.communicate()[1]
+    assert process.returncode == 2, stderr
     assert "Traceback" not in stderr
     (message,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    for part in _FAULTS[name][1]:
-        assert part in message
-    assert written == []
+    assert all(part in message for part in parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"rl.group_size": 1}, r"config\.rl\.group_size=1: must be at least 2"),
+        ({"mesh.data": 3}, r"config\.mesh=.*'data': 3.*: mesh 3 x 1 does not cover"),
+        ({"mesh.model": 0}, r"config\.mesh\.model=0"),
+        ({"base.checkpoint": "none"}, r"config\.base\.checkpoint='none': .*no folder"),
+        ({"tokenizer": "none"}, r"config\.tokenizer='none': there is no folder"),
+        ({"experiment": "table2"}, r"config\.experiment='table2': .*'table1'"),
+        ({"pool.kind": "maxi"}, r"config\.pool=.*kind must be one of"),
+    ],
+)
+def test_a_fault_in_the_config_is_named_and_nothing_is_written(
+    fields, message, tokenizer_folder, tmp_path
+):
+    config = sample_config.get_config(str(tokenizer_folder))
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(checks.UserError, match=message):
+        run._run(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "train, message",
+    [
+        ("", r"gsm8k/train\.jsonl has no rows"),
+        ("no json", r"gsm8k/train\.jsonl cannot be read as jsonl"),
+        (None, r"gsm8k/train\.jsonl cannot be read .*No such file"),
+    ],
+)
+def test_a_source_that_cannot_serve_is_named(
+    train, message, tokenizer_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DATACHEF_DATA", _data(tmp_path / "data", train))
+    config = sample_config.get_config(str(tokenizer_folder))
+    config.pool = dict(kind="real_math", benchmark_size=4, smallest=1, largest=3)
+    with pytest.raises(checks.UserError, match=rf"config\.pool=.*real_math.*{message}"):
+        run._run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_workdir_of_another_config_is_left_alone(
@@ -114,15 +113,21 @@ def test_help_says_what_there_is(start_run, tmp_path):
     "arguments, message",
     [
         ([], "--config is missing"),
+        (
+            [f"--config={_SAMPLE}:x", "--config.rl.grup_size=4"],
+            r"config\.rl\.grup_size=4: .*did you mean config\.rl\.group_size\?",
+        ),
         ([f"--config={_SAMPLE}:x", "--config.seed"], "config.seed needs its value"),
         ([f"--config={_SAMPLE}:x", "--config.rl=1", "--config.r=1"], "config.r=1"),
         (["--config", "none.py"], "--config=none.py: there is no such file"),
         ([f"--config={_SAMPLE}"], "TypeError: get_config.* 'tokenizer'"),
     ],
 )
-def test_the_command_line_is_checked_before_it_is_used(arguments, message):
-    with pytest.raises(checks.UserError, match=message):
-        run._parse_flags(["run.py", *arguments])
+def test_the_command_line_is_checked_before_it_is_used(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run._parse(["run.py", *arguments])
+    assert ended.value.code == 2
+    assert re.search(rf"^error: .*{message}", capsys.readouterr().err)
 
 
 def test_a_config_is_found_here_first_and_then_in_the_repository(tmp_path, monkeypatch):
