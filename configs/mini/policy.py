@@ -12,11 +12,13 @@ import ml_collections as mlc
 from configs.mini import base
 
 
-def _spans(steps: int, shortest: int, longest: int):
+def _spans(steps: int, shortest: int, longest: int, separator: str):
     return dict(
         steps=steps,
         shape=dict(rows=8, row_tokens=256, row_targets=224),
-        spans=dict(count=20_000, shortest=shortest, longest=longest),
+        spans=dict(
+            count=20_000, shortest=shortest, longest=longest, separator=separator
+        ),
     )
 
 
@@ -52,12 +54,13 @@ def get_config() -> mlc.ConfigDict:
     )
     config.sizes.update(hidden_size=128, intermediate_size=256, head_dim=32)
     config.stages = (
-        _spans(500, 4, 5),
-        _spans(300, 4, 8),
-        _spans(200, 6, 14),
-        _lists(200, 4),
-        _lists(300, 10),
-        _recipes(500, 448, 1, 4),
+        _spans(500, 4, 5, ""),
+        _spans(300, 4, 8, ""),
+        _spans(400, 4, 8, ", "),
+        _spans(300, 6, 14, ", "),
+        _lists(300, 4),
+        _lists(500, 10),
+        _recipes(400, 448, 1, 4),
         _recipes(500, 576, 3, 8),
     )
     return config

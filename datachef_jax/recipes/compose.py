@@ -44,7 +44,8 @@ def _reason(handling: Handling) -> str:
 def _block(source: Source, handling: Handling) -> list[str]:
     expressions = handling.keep + handling.user + handling.assistant
     used = [c for c in source.columns if re.search(rf"row\[(['\"]){c}\1\]", expressions)]
-    lines = [f'ds = load_remote_dataset("{source.id}", {json.dumps(used)})']
+    names = ", ".join(json.dumps(name) for name in (source.id, *used))
+    lines = [f"ds = load_remote_dataset({names})"]
     if handling.keep:
         lines.append(f"ds = select_by_filter(ds, lambda row: {handling.keep})")
     if handling.generate:

@@ -59,10 +59,8 @@ def _cut(value: Any, max_chars: int) -> Any:
 
 def _describe(source: Source, style: PromptStyle) -> str:
     # As a script would load it: what is copied together stands together.
-    head = (
-        f'"{source.id}", {json.dumps(source.columns)}'
-        f" ({source.split}, {source.name}, {source.num_rows} rows) {source.card}"
-    )
+    names = ", ".join(json.dumps(name) for name in (source.id, *source.columns))
+    head = f"{names} ({source.split}, {source.name}, {source.num_rows} rows) {source.card}"
     rows = [
         json.dumps(_cut(row, style.max_example_chars), ensure_ascii=False)
         for row in source.examples[: style.examples_per_source]

@@ -38,7 +38,13 @@ def tokenize(
 
 
 def spans(
-    tokenizer: ChatTokenizer, *, count: int, shortest: int, longest: int, seed: int
+    tokenizer: ChatTokenizer,
+    *,
+    count: int,
+    shortest: int,
+    longest: int,
+    separator: str,
+    seed: int,
 ) -> list[packing.TokenExample]:
     """Returns names in random order and spans of them, to be copied.
 
@@ -51,6 +57,7 @@ def spans(
       count: How many.
       shortest: Fewest names in a list.
       longest: Most names in a list.
+      separator: Stands after each name; at most one token.
       seed: Fixes them all.
 
     Returns:
@@ -58,17 +65,20 @@ def spans(
       but the first name is to be learned.
     """
     rng = np.random.default_rng(seed)
-    pool = [tokenizer.encode(name)[0] for name in names.quoted()]
+    pool = [tokenizer.encode(name) + tokenizer.encode(separator) for name in names.quoted()]
+    width = len(pool[0])
     examples = []
     for _ in range(count):
         length = int(rng.integers(shortest, longest + 1))
-        listed = [int(token) for token in rng.choice(pool, size=length, replace=False)]
-        ids, mask = list(listed), [False] * length
+        listed = [pool[i] for i in rng.choice(len(pool), size=length, replace=False)]
+        ids = [token for name in listed for token in name]
+        mask = [False] * len(ids)
         for _ in range(length):
             first = int(rng.integers(length - 1))
             span = listed[first : int(rng.integers(first + 2, length + 1))]
-            ids += span
-            mask += [False] + [True] * (len(span) - 1)
+            ids += [token for name in span for token in name]
+            learned = [True] + [False] * (width - 1)  # the name, not the separator
+            mask += [False] * width + learned * (len(span) - 1)
         examples.append(packing.TokenExample(tuple(ids), tuple(mask)))
     return examples
 
@@ -97,8 +107,8 @@ def lists(
         for stem in stems:
             columns = [rng.choice(names.QUESTIONS), rng.choice(names.ANSWERS)]
             columns += [rng.choice(names.QUALITIES)] if rng.random() < 0.2 else []
-            quoted = ", ".join(f'"{column}"' for column in columns)
-            entries.append((f'"{names.OWNER}/{stem}"', f", [{quoted}]\n"))
+            quoted = "".join(f', "{column}"' for column in columns)
+            entries.append((f'"{names.OWNER}/{stem}"', f"{quoted}\n"))
         chosen = rng.permutation(listed)[: int(rng.integers(1, listed + 1))]
         ids = tokenizer.encode("".join(a + b for a, b in entries) + "\n")
         learned = tokenizer.encode("".join(f"{entries[i][0]}\n" for i in chosen) + "\n")

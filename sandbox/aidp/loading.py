@@ -24,8 +24,7 @@ _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 
 def load_remote_dataset(
     id: str,
-    columns: Sequence[str] | None = None,
-    *,
+    *columns: str,
     name: str | None = None,
     split: str | None = None,
     shuffle: bool = False,
@@ -34,7 +33,7 @@ def load_remote_dataset(
 
     Args:
       id: Its id, `owner/name`.
-      columns: Those to keep; all if left out.
+      *columns: Those to keep; all if none is named.
       name: Its configuration; there is one, which may be left out.
       split: Its split; there is one, which may be left out.
       shuffle: Whether to put its rows in random order.
@@ -53,7 +52,7 @@ def load_remote_dataset(
         raise ValueError(f"{id} has no split {split!r}, only {source.split!r}")
     draw = _Draw(run.row_cap, random.Random(f"{run.seed} {id}"), shuffle)
     loaded = _READERS[source.format](source, draw)
-    if columns is not None:
+    if columns:
         unknown = [column for column in columns if column not in loaded.column_names]
         if unknown:
             raise ValueError(
