@@ -1,6 +1,6 @@
 """The quickstart's programme on real files: GSM8K, held out, and eleven sources.
 
-    DATACHEF_DATA=<folder with gsm8k/> python experiments/run.py --config=configs/real_math.py
+    DATACHEF_DATA=<folder> python experiments/run.py --config=configs/real_math.py
 
 The files are taken as their authors published them. The mini policy was never shown
 such prompts and does badly; the machinery is what is tried here.

@@ -1,6 +1,6 @@
 """The quickstart cut to under 90 seconds: its path is whole, its figures mean nothing.
 
-    python experiments/run.py --config=configs/tiny.py
+python experiments/run.py --config=configs/tiny.py
 """
 
 import ml_collections as mlc

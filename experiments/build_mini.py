@@ -52,7 +52,10 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
         folder = settings["tokenizer"]
         with checks.blame("config.tokenizer", folder):
             settings["tokenizer"] = ChatTokenizer.load(checkpoints.find(folder, root))
-    for field, style in (("prompt", prompts.PromptStyle), ("rubric", rubric.RubricStyle)):
+    for field, style in (
+        ("prompt", prompts.PromptStyle),
+        ("rubric", rubric.RubricStyle),
+    ):
         if field in settings:
             with checks.blame(f"config.{field}", settings[field]):
                 settings["style"] = style(**settings.pop(field))

@@ -80,7 +80,8 @@ class Sampler:
                 path = self.workdir / "demonstrations" / f"{tried:06d}.json"
                 found = results.once(path, functools.partial(self._round, seed, tried))
                 kept += [
-                    Demonstration(**{**d, "sources": tuple(d["sources"])}) for d in found
+                    Demonstration(**{**d, "sources": tuple(d["sources"])})
+                    for d in found
                 ]
                 tried += _ROUND
                 bar.update(len(found))

@@ -76,9 +76,7 @@ def make_tokenizer(
     Returns:
       Mean tokens of a prompt, of a recipe and of a row's text.
     """
-    tasks = pool.build(
-        workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size
-    )
+    tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     rng = np.random.default_rng(seed)
     known = [task for task in tasks if not task.held_out]
     asked, written = [], []
@@ -121,9 +119,7 @@ def make_base(
     workdir: pathlib.Path,
 ) -> dict[str, float]:
     """Pretrains the mini base model, which is the target of fine-tuning."""
-    tasks = pool.build(
-        workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size
-    )
+    tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     examples = functools.partial(
         base_corpus.unlabelled,
         tokenizer,
@@ -158,9 +154,7 @@ def make_policy(
     The stages are a curriculum: pure copying, then recipes for prompts with few
     sources, then with more.
     """
-    tasks = pool.build(
-        workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size
-    )
+    tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     known = [task for task in tasks if not task.held_out]
     makers = {
         "spans": functools.partial(policy_corpus.spans, tokenizer),
@@ -260,9 +254,7 @@ def make_judge(
     workdir: pathlib.Path,
 ) -> dict[str, float]:
     """Trains the mini judge, which also answers the recipes' LLM calls."""
-    tasks = pool.build(
-        workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size
-    )
+    tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     held_out = judge_corpus.labelled_rows(
         tasks, count=held_out_rows, exclude=_questions(tasks), seed=seed - 1
     )

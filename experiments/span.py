@@ -51,7 +51,9 @@ class Span:
         with self.sandbox, record.stage("datasets"):
             rows = {task.name: self._rows(task) for task in self.tasks}
         with record.stage("fine-tunes"):
-            scores = {task.name: self._scores(task, rows[task.name]) for task in self.tasks}
+            scores = {
+                task.name: self._scores(task, rows[task.name]) for task in self.tasks
+            }
         summary = {name: summarize(made) for name, made in scores.items()}
         text = table(scores, summary)
         print(text)
@@ -61,7 +63,9 @@ class Span:
     def _rows(self, task: types.Task) -> dict[str, list[types.Row]]:
         """Returns the dataset of each recipe."""
         texts = self.recipes[task.name]
-        with tqdm.tqdm(total=len(texts), desc=f"{task.name} data", unit="recipe") as bar:
+        with tqdm.tqdm(
+            total=len(texts), desc=f"{task.name} data", unit="recipe"
+        ) as bar:
             executions = self.executor.run(
                 [task] * len(texts),
                 list(texts.values()),

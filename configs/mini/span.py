@@ -1,6 +1,6 @@
 """Hand-written recipes of the held-out tasks, fine-tuned: does the data matter?
 
-    python experiments/run.py --config=configs/mini/span.py
+python experiments/run.py --config=configs/mini/span.py
 """
 
 import ml_collections as mlc

@@ -43,7 +43,9 @@ def _reason(handling: Handling) -> str:
 
 def _block(source: Source, handling: Handling) -> list[str]:
     expressions = handling.keep + handling.user + handling.assistant
-    used = [c for c in source.columns if re.search(rf"row\[(['\"]){c}\1\]", expressions)]
+    used = [
+        c for c in source.columns if re.search(rf"row\[(['\"]){c}\1\]", expressions)
+    ]
     names = ", ".join(json.dumps(name) for name in (source.id, *used))
     lines = [f"ds = load_remote_dataset({names})"]
     if handling.keep:
@@ -57,9 +59,7 @@ def _block(source: Source, handling: Handling) -> list[str]:
     return lines + ["parts.append(ds)", ""]
 
 
-def compose(
-    uses: Sequence[tuple[Source, Handling]], *, deduplicate: bool
-) -> Recipe:
+def compose(uses: Sequence[tuple[Source, Handling]], *, deduplicate: bool) -> Recipe:
     """Returns the recipe that handles each source as told and joins the results.
 
     Args:

@@ -54,7 +54,7 @@ _CATALOGUE = (
         "Topic: word problems. Body and question stand in two columns.",
         Handling(
             user='row["Body"] + " " + row["Question"]',
-            assistant='to_boxed(f"{row[\'Answer\']:g}")',
+            assistant="to_boxed(f\"{row['Answer']:g}\")",
         ),
         ('row["Question"]', 'row["Answer"]'),
     ),
@@ -66,9 +66,9 @@ _CATALOGUE = (
         "Topic: word problems. Numbers are replaced by number0, number1; they stand in"
         " Numbers.",
         Handling(
-            user="re.sub(r\"number(\\d+)\", lambda m:"
+            user='re.sub(r"number(\\d+)", lambda m:'
             ' f"{float(row[\'Numbers\'].split()[int(m[1])]):g}", row["Question"])',
-            assistant='to_boxed(f"{float(row[\'Answer\']):g}")',
+            assistant="to_boxed(f\"{float(row['Answer']):g}\")",
         ),
         ('row["Question"]', 'row["Answer"]'),
     ),
@@ -79,9 +79,9 @@ _CATALOGUE = (
         "",
         "Topic: word problems. The smaller part of mawps, with the same fault.",
         Handling(
-            user="re.sub(r\"number(\\d+)\", lambda m:"
+            user='re.sub(r"number(\\d+)", lambda m:'
             ' f"{float(row[\'Numbers\'].split()[int(m[1])]):g}", row["Question"])',
-            assistant='to_boxed(f"{float(row[\'Answer\']):g}")',
+            assistant="to_boxed(f\"{float(row['Answer']):g}\")",
         ),
         ('row["Question"]', 'row["Answer"]'),
     ),
@@ -131,7 +131,9 @@ _CATALOGUE = (
         "*",
         "Topic: medicine. Yes, no or maybe, with the abstract.",
         Handling(
-            user='row["QUESTION"]', assistant='to_boxed(row["final_decision"])', worth=0.0
+            user='row["QUESTION"]',
+            assistant='to_boxed(row["final_decision"])',
+            worth=0.0,
         ),
         ('row["QUESTION"]', 'row["final_decision"]'),
     ),
@@ -186,7 +188,10 @@ def data_folder(beside: pathlib.Path) -> pathlib.Path:
 
 def _sources(data: pathlib.Path) -> tuple[Source, ...]:
     found = []
-    for hub_id, file, file_format, records, card, expert, (user, assistant) in _CATALOGUE:
+    for hub_id, file, file_format, records, card, expert, (
+        user,
+        assistant,
+    ) in _CATALOGUE:
         rows = source_files.read_rows(data / file, file_format, records)
         found.append(
             Source(
@@ -245,9 +250,11 @@ def build(folder: pathlib.Path, *, benchmark_size: int) -> list[Task]:
         Task(
             name="aqua",
             domain="math",
-            instruction="Choose the right option of a word problem. Answer with one letter.",
+            instruction="Choose an option of a word problem. Answer with one letter.",
             benchmark=f"AQuA-{len(aqua)}",
-            benchmark_description=f"{len(aqua)} questions. Topic: word problems. Exact match.",
+            benchmark_description=(
+                f"{len(aqua)} questions. Topic: word problems. Exact match."
+            ),
             contract="letter",
             metric="exact_match",
             examples=aqua,
@@ -256,9 +263,11 @@ def build(folder: pathlib.Path, *, benchmark_size: int) -> list[Task]:
         Task(
             name="gsm8k",
             domain="math",
-            instruction="Solve word problems of grade school. Answer as \\boxed{result}.",
+            instruction="Solve word problems. Answer as \\boxed{result}.",
             benchmark=f"GSM8K-{len(gsm8k)}",
-            benchmark_description=f"{len(gsm8k)} questions. Topic: word problems. By value.",
+            benchmark_description=(
+                f"{len(gsm8k)} questions. Topic: word problems. By value."
+            ),
             contract="boxed",
             metric="math",
             examples=gsm8k,

@@ -17,7 +17,9 @@ def _records(content: Any, records: str) -> list[dict[str, Any]]:
     return content[records] if records else content
 
 
-def read_rows(path: pathlib.Path, file_format: str, records: str) -> list[dict[str, Any]]:
+def read_rows(
+    path: pathlib.Path, file_format: str, records: str
+) -> list[dict[str, Any]]:
     """Reads every row of a source file.
 
     Args:
@@ -30,7 +32,9 @@ def read_rows(path: pathlib.Path, file_format: str, records: str) -> list[dict[s
         rows, naming the file.
     """
     if file_format not in FORMATS:
-        raise ValueError(f"source {path}: format {file_format!r} is not one of {FORMATS}")
+        raise ValueError(
+            f"source {path}: format {file_format!r} is not one of {FORMATS}"
+        )
     try:
         if file_format == "parquet":
             rows = parquet.read_table(path).to_pylist()
@@ -42,11 +46,16 @@ def read_rows(path: pathlib.Path, file_format: str, records: str) -> list[dict[s
                 rows = list(csv.DictReader(text.splitlines()))
             else:
                 rows = _records(json.loads(text), records)
-    except (OSError, ValueError, KeyError, AttributeError, pyarrow.ArrowInvalid) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        pyarrow.ArrowInvalid,
+    ) as error:
         raise ValueError(
             f"source {path} cannot be read as {file_format}: {error}"
         ) from error
     if not rows:
         raise ValueError(f"source {path} has no rows")
     return rows
-

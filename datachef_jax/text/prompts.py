@@ -60,7 +60,9 @@ def _cut(value: Any, max_chars: int) -> Any:
 def _describe(source: Source, style: PromptStyle) -> str:
     # As a script would load it: what is copied together stands together.
     names = ", ".join(json.dumps(name) for name in (source.id, *source.columns))
-    head = f"{names} ({source.split}, {source.name}, {source.num_rows} rows) {source.card}"
+    head = (
+        f"{names} ({source.split}, {source.name}, {source.num_rows} rows) {source.card}"
+    )
     rows = [
         json.dumps(_cut(row, style.max_example_chars), ensure_ascii=False)
         for row in source.examples[: style.examples_per_source]

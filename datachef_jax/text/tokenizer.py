@@ -15,7 +15,8 @@ PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{{ message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
@@ -57,7 +58,7 @@ class ChatTokenizer:
         return cls(transformers.AutoTokenizer.from_pretrained(str(folder)))
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of a text; markers such as <|im_end|> in it are plain text."""
+        """Returns the ids of a text, in which markers like <|im_end|> are plain text."""
         # Half a surrogate pair, which JSON can hold, is no text: it becomes "?".
         text = text.encode("utf-8", "replace").decode("utf-8")
         return self._tokenizer.encode(
@@ -125,7 +126,9 @@ def train(
         [
             pre_tokenizers.Split(tokenizers.Regex("|".join(names)), "isolated"),
             pre_tokenizers.Split(tokenizers.Regex(r" ?[0-9]"), "isolated"),
-            pre_tokenizers.Split(tokenizers.Regex(r"\n|\. |\) "), "merged_with_previous"),
+            pre_tokenizers.Split(
+                tokenizers.Regex(r"\n|\. |\) "), "merged_with_previous"
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

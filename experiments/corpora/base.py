@@ -57,6 +57,8 @@ def unlabelled(
             )
     examples = []
     for _ in range(count):
-        ids, _ = tokenizer.chat_with_mask(_document(pools[rng.integers(len(pools))], rng))
+        ids, _ = tokenizer.chat_with_mask(
+            _document(pools[rng.integers(len(pools))], rng)
+        )
         examples.append(packing.TokenExample(tuple(ids), (True,) * len(ids)))
     return examples

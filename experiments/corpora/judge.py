@@ -130,9 +130,7 @@ def labelled_rows(
     """
     rng = np.random.default_rng(seed)
     pools = _pools(max(100, count // 10), exclude, int(rng.integers(2**31)))
-    grades = rng.choice(
-        list(_GRADE_SHARES), size=count, p=list(_GRADE_SHARES.values())
-    )
+    grades = rng.choice(list(_GRADE_SHARES), size=count, p=list(_GRADE_SHARES.values()))
     return [
         _row(tasks[rng.integers(len(tasks))], str(grade), pools, rng)
         for grade in grades

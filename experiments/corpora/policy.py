@@ -65,7 +65,9 @@ def spans(
       but the first name is to be learned.
     """
     rng = np.random.default_rng(seed)
-    pool = [tokenizer.encode(name) + tokenizer.encode(separator) for name in names.quoted()]
+    pool = [
+        tokenizer.encode(name) + tokenizer.encode(separator) for name in names.quoted()
+    ]
     width = len(pool[0])
     examples = []
     for _ in range(count):

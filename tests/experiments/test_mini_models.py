@@ -166,9 +166,7 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
     elif what == "policy":
         recipes = dict(count=100, min_sources=1, max_sources=2, topics_share=0.5)
         stage = dict(steps=60, shape=shape, recipes=recipes)
-        figures = mini_models.make_policy(
-            **shared, style=_STYLE, stages=[stage, stage]
-        )
+        figures = mini_models.make_policy(**shared, style=_STYLE, stages=[stage, stage])
     else:
         stage = dict(steps=60, shape=shape, corpus=dict(rows=400, answers=200))
         figures = mini_models.make_judge(

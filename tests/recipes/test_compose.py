@@ -52,9 +52,7 @@ _TASK = Task(
 
 
 def test_a_composed_recipe_reads_back_and_compiles():
-    recipe = compose.compose(
-        [(s, s.expert) for s in _TASK.sources], deduplicate=True
-    )
+    recipe = compose.compose([(s, s.expert) for s in _TASK.sources], deduplicate=True)
     assert parse.parse(parse.render(recipe)) == recipe
     ast.parse(recipe.processing)
     ast.parse(recipe.verification)

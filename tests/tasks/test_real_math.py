@@ -30,7 +30,9 @@ def test_gsm8k_is_held_out_and_has_at_least_nine_real_sources(tasks):
 def test_the_contamination_trap_is_there(tasks):
     gsm8k = tasks[1]
     trap = next(s for s in gsm8k.sources if s.id == "openai/gsm8k-solutions")
-    asked = {json.loads(line)["question"] for line in trap.path.read_text().splitlines()}
+    asked = {
+        json.loads(line)["question"] for line in trap.path.read_text().splitlines()
+    }
     assert {e.question for e in gsm8k.examples} <= asked
     assert trap.expert.worth == 0.0
 

@@ -114,7 +114,9 @@ def _syllogism(entry):
 
 def _courses(entry):
     facts = entry["metadata"]
-    pairs = ", ".join(f"{later} after {first}" for later, first in facts["prerequisites"])
+    pairs = ", ".join(
+        f"{later} after {first}" for later, first in facts["prerequisites"]
+    )
     return f"courses: {pairs}. possible? A yes B no", _letter(facts["solvable"])
 
 
@@ -130,9 +132,7 @@ def _sorting_settings(count: int, largest: int) -> dict[str, Any]:
 
 
 def _sum_settings(terms: tuple[int, int], digits: int) -> dict[str, Any]:
-    return dict(
-        min_terms=terms[0], max_terms=terms[1], min_digits=1, max_digits=digits
-    )
+    return dict(min_terms=terms[0], max_terms=terms[1], min_digits=1, max_digits=digits)
 
 
 def _equation_settings(terms: int, largest: int) -> dict[str, Any]:
@@ -261,9 +261,7 @@ _ALL = (
         topic="syllogisms",
         goal="Say whether a conclusion follows from two premises.",
         contract="letter",
-        settings=_levels(
-            {}, {"allow_some": False}, {"inversion_probability": 0.0}
-        ),
+        settings=_levels({}, {"allow_some": False}, {"inversion_probability": 0.0}),
         render=_syllogism,
     ),
     Family(

@@ -14,7 +14,11 @@ from datachef_jax.types import Example
 
 OTHER_CONTRACT = {"plain": "boxed", "boxed": "json", "json": "boxed", "letter": "boxed"}
 
-_LEADS = ("The answer is", "Let me see. The answer is", "I worked it out: the answer is")
+_LEADS = (
+    "The answer is",
+    "Let me see. The answer is",
+    "I worked it out: the answer is",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,10 @@ def cut(text: str, rng: np.random.Generator) -> str:
 
 def clean(examples, contract, rng):
     """Right answers under the task's contract."""
-    return [Cell(question=e.question, answer=answers.write(e.answer, contract)) for e in examples]
+    return [
+        Cell(question=e.question, answer=answers.write(e.answer, contract))
+        for e in examples
+    ]
 
 
 def scored(examples, contract, rng):

@@ -93,7 +93,15 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-ALWAYS = ("clean", "scored", "buried", "other_contract", "broken", "duplicated", "leaked")
+ALWAYS = (
+    "clean",
+    "scored",
+    "buried",
+    "other_contract",
+    "broken",
+    "duplicated",
+    "leaked",
+)
 SOMETIMES = ("foreign", "easier", "harder", "unanswered", "unchecked")
 """Each task has all of the first and one to five of the second: 8 to 12 sources."""
 

@@ -24,7 +24,16 @@ SOURCES = tuple(
 )
 
 QUESTIONS = ("question", "prompt", "input", "problem", "query", "text", "ask", "task")
-ANSWERS = ("answer", "target", "output", "solution", "response", "label", "reply", "gold")
+ANSWERS = (
+    "answer",
+    "target",
+    "output",
+    "solution",
+    "response",
+    "label",
+    "reply",
+    "gold",
+)
 QUALITIES = ("score", "rating", "quality", "votes")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from datachef_jax.tasks.mini import families
 from datachef_jax.tasks.mini import names
 
+
 def _slug(topic: str) -> str:
     return topic.replace(" ", "_")
 
