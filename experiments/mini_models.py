@@ -256,7 +256,7 @@ def make_judge(
     """Trains the mini judge, which also answers the recipes' LLM calls."""
     tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     held_out = judge_corpus.labelled_rows(
-        tasks, count=held_out_rows, exclude=_questions(tasks), seed=seed - 1
+        tasks, count=held_out_rows, exclude=_questions(tasks), seed=seed + 10**6
     )
     asked = _questions(tasks) + [row.question for row in held_out]
     built = [

@@ -58,7 +58,7 @@ class ChatTokenizer:
         return cls(transformers.AutoTokenizer.from_pretrained(str(folder)))
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of a text, in which markers like <|im_end|> are plain text."""
+        """Returns the ids of a text; markers like <|im_end|> in it are plain text."""
         # Half a surrogate pair, which JSON can hold, is no text: it becomes "?".
         text = text.encode("utf-8", "replace").decode("utf-8")
         return self._tokenizer.encode(
@@ -112,8 +112,8 @@ def train(
     Byte-level BPE with three kinds of borders that no token crosses: a name to be
     copied (`"question"`, `"mini/amber"`) stands alone, so that it is the same token
     wherever a prompt or a script writes it; so does a digit with the space before
-    it; a line or a sentence ends. All between may merge freely, across words too, which makes
-    the boilerplate of scripts a few tokens long.
+    it; a line or a sentence ends. All between may merge freely, across words too,
+    which makes the boilerplate of scripts a few tokens long.
 
     Args:
       texts: What to train on.

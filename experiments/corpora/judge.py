@@ -18,6 +18,7 @@ from datachef_jax.types import Example
 from datachef_jax.types import Task
 from datachef_jax.verifier import rubric
 
+_LONGEST = 256  # tokens; no mini question and answer come near it
 _GRADE_SHARES = {"A": 0.12, "B": 0.14, "C": 0.32, "D": 0.1, "E": 0.32}
 
 
@@ -199,12 +200,17 @@ def answered(
     for _ in range(count):
         pool = pools[rng.integers(len(pools))]
         example = pool[rng.integers(len(pool))]
-        ids, mask = tokenizer.chat_with_mask(
-            [
-                {"role": "system", "content": system_prompt},
-                {"role": "user", "content": example.question},
-                {"role": "assistant", "content": example.answer},
-            ]
+        dialogs = [
+            {"role": "system", "content": system_prompt},
+            {"role": "user", "content": example.question},
+            {"role": "assistant", "content": example.answer},
+        ]
+        examples.append(
+            packing.tokenize_row(
+                {"dialogs": dialogs},
+                tokenizer,
+                max_tokens=_LONGEST,
+                max_targets=_LONGEST,
+            )
         )
-        examples.append(packing.TokenExample(tuple(ids), tuple(mask)))
     return examples

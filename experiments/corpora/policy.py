@@ -28,13 +28,11 @@ def tokenize(
       ValueError: If it is longer than `max_tokens`.
     """
     messages = [*prompt, {"role": "assistant", "content": completion}]
-    row = {"dialogs": messages}
-    example = packing.tokenize_row(
-        row, tokenizer, max_tokens=max_tokens + 1, max_targets=max_tokens
-    )
-    if len(example.tokens) > max_tokens:
-        raise ValueError(f"demonstration of more than {max_tokens} tokens")
-    return example
+    tokens, mask = tokenizer.chat_with_mask(messages)
+    end = len(mask) - mask[::-1].index(True)  # what follows the end token is no use
+    if end > max_tokens:
+        raise ValueError(f"demonstration of {end} tokens, more than {max_tokens}")
+    return packing.TokenExample(tuple(tokens[:end]), tuple(mask[:end]))
 
 
 def spans(

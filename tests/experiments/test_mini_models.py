@@ -89,9 +89,35 @@ def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
         assert example.tokens[-1] == tokenizer.end_id
 
 
+def test_spans_copy_names_of_the_list_before_them(tokenizer):
+    examples = policy_corpus.spans(
+        tokenizer, count=50, shortest=4, longest=6, separator=", ", seed=0
+    )
+    for example in examples:
+        start = example.loss_mask.index(True) - 2  # its first name is given
+        names = tokenizer.decode(example.tokens[:start]).split(", ")[:-1]
+        assert 4 <= len(set(names)) == len(names) <= 6
+        successors = dict(zip(names, names[1:], strict=False))
+        said = tokenizer.decode(example.tokens[start:]).split(", ")[:-1]
+        learned = [m for m in example.loss_mask[start:]][::2]
+        for before, name, copied in zip(said, said[1:], learned[1:], strict=False):
+            assert not copied or successors[before] == name
+
+
+def test_lists_repeat_sources_with_their_columns(tokenizer):
+    examples = policy_corpus.lists(tokenizer, count=50, max_sources=5, seed=0)
+    for example in examples:
+        listed, planned, loaded = tokenizer.decode(example.tokens).split("\n\n")
+        entries = dict(line.split(", ", 1) for line in listed.splitlines())
+        assert loaded.splitlines() == [
+            f"{name}, {entries[name]}" for name in planned.splitlines()
+        ]
+        assert tokenizer.decode(_targets(example)) == f"{planned}\n\n{loaded}"
+
+
 def test_a_demonstration_that_is_too_long_is_refused(tokenizer):
     prompt = [{"role": "user", "content": "word " * 100}]
-    with pytest.raises(ValueError, match="more than 50 tokens"):
+    with pytest.raises(ValueError, match="more than 50"):
         policy_corpus.tokenize(prompt, "x", tokenizer, max_tokens=50)
 
 
@@ -164,9 +190,16 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
             **shared, documents=400, stage=dict(steps=120, **shape)
         )
     elif what == "policy":
-        recipes = dict(count=100, min_sources=1, max_sources=2, topics_share=0.5)
-        stage = dict(steps=60, shape=shape, recipes=recipes)
-        figures = mini_models.make_policy(**shared, style=_STYLE, stages=[stage, stage])
+        spans = dict(count=100, shortest=4, longest=5, separator=", ")
+        recipes = dict(
+            count=100, min_sources=1, max_sources=2, topics_share=0.5, max_tokens=384
+        )
+        stages = [
+            dict(steps=10, shape=shape, spans=spans),
+            dict(steps=10, shape=shape, lists=dict(count=100, max_sources=3)),
+            dict(steps=100, shape=shape, recipes=recipes),
+        ]
+        figures = mini_models.make_policy(**shared, style=_STYLE, stages=stages)
     else:
         stage = dict(steps=60, shape=shape, corpus=dict(rows=400, answers=200))
         figures = mini_models.make_judge(
