@@ -10,7 +10,6 @@ import pathlib
 from typing import Any
 
 from flax import nnx
-import jax
 import numpy as np
 
 from datachef_jax.finetune import optimizer as optimizers
@@ -19,6 +18,7 @@ from datachef_jax.models.qwen3 import config as qwen3_config
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.recipes import grammar
 from datachef_jax.recipes import parse
+from datachef_jax.sampling.engine import Engine
 from datachef_jax.tasks import sources
 from datachef_jax.tasks.mini import names
 from datachef_jax.tasks.mini import pool
@@ -209,34 +209,26 @@ def _judge_examples(
 
 
 def _accuracy(
-    graphdef: nnx.GraphDef,
+    engine: Engine,
     params: nnx.State,
-    examples: Sequence[packing.TokenExample],
+    rows: Sequence[judge_corpus.LabelledRow],
     *,
-    rows: int,
-    row_tokens: int,
-) -> float:
-    """Share of examples whose last target is the likeliest next token."""
-
-    @jax.jit
-    def last(params, tokens, lengths):
-        model = nnx.merge(graphdef, params)
-        steps = np.arange(row_tokens)[None, :]
-        segments = (steps < lengths[:, None]).astype(np.int32)
-        hidden = model(tokens, np.broadcast_to(steps, tokens.shape), segments)
-        picked = hidden[np.arange(rows), lengths - 2]
-        return model.logits(picked).argmax(-1)
-
-    right = []
-    for first in range(0, len(examples) - rows + 1, rows):
-        part = examples[first : first + rows]
-        tokens = np.zeros((rows, row_tokens), np.int32)
-        lengths = np.array([len(example.tokens) for example in part], np.int32)
-        for row, example in enumerate(part):
-            tokens[row, : lengths[row]] = example.tokens
-        expected = tokens[np.arange(rows), lengths - 1]
-        right.append(np.asarray(last(params, tokens, lengths)) == expected)
-    return float(np.mean(right))
+    tokenizer: ChatTokenizer,
+    style: rubric.RubricStyle,
+) -> dict[str, float]:
+    """Returns, by grade, the share of the rows that get the grade they deserve."""
+    letters = sorted(rubric.SCORES)
+    prompts_of = [
+        example.tokens[:-1]  # all but the grade
+        for example in judge_corpus.graded(rows, tokenizer, style=style)
+    ]
+    candidates = [tokenizer.encode(letter)[0] for letter in letters]
+    given = engine.score(params, prompts_of, candidates).argmax(-1)
+    right = np.array(
+        [letters[i] == row.grade for i, row in zip(given, rows, strict=True)]
+    )
+    grades = np.array([row.grade for row in rows])
+    return {f"accuracy/{g}": float(right[grades == g].mean()) for g in letters}
 
 
 def make_judge(
@@ -280,14 +272,15 @@ def make_judge(
 
     def evaluate(model) -> dict[str, float]:
         graphdef, params = nnx.split(model, nnx.Param)
-        accuracy = {}
-        for grade in "ABCDE":
-            rows = [row for row in held_out if row.grade == grade]
-            tokens = judge_corpus.graded(rows, tokenizer, style=style)
-            accuracy[f"accuracy/{grade}"] = _accuracy(
-                graphdef, params, tokens, rows=16, row_tokens=256
-            )
-        return accuracy
+        engine = Engine(
+            graphdef,
+            rows=64,
+            prompt_buckets=(64, 256),
+            max_new_tokens=1,
+            end_id=tokenizer.end_id,
+            pad_id=tokenizer.pad_id,
+        )
+        return _accuracy(engine, params, held_out, tokenizer=tokenizer, style=style)
 
     return supervised.train(
         _new_model(sizes, tokenizer.vocab_size, seed),

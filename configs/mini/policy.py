@@ -56,8 +56,8 @@ def get_config() -> mlc.ConfigDict:
     config.stages = (
         _spans(500, 4, 5, ""),
         _spans(300, 4, 8, ""),
-        _spans(400, 4, 8, ", "),
-        _spans(300, 6, 14, ", "),
+        _spans(600, 4, 8, ", "),
+        _spans(300, 6, 10, ", "),
         _lists(300, 4),
         _lists(500, 10),
         _recipes(400, 448, 1, 4),
