@@ -71,7 +71,7 @@ def get_config() -> mlc.ConfigDict:
     config.sampling = dict(
         temperature=1.0,  # paper, section 4.1
         max_prompt_tokens=384,
-        max_new_tokens=256,
+        max_new_tokens=224,
         rows=32,
     )
     config.sandbox = dict(
@@ -131,8 +131,8 @@ def get_config() -> mlc.ConfigDict:
         b2=0.98,
         weight_decay=0.01,
         max_grad_norm=1.0,
-        steps=300,
-        batch_rows=16,
+        steps=250,
+        batch_rows=8,
         row_tokens=96,
         targets_per_row=64,
         max_rows=10_000,  # paper, section 4.1
