@@ -232,8 +232,7 @@ class Completion:
 class RolloutBatch(NamedTuple):
     """The rows of one update; `batch` is prompts x group, prompt-major.
 
-    Every row is prompt (right-aligned padding after it never occurs inside):
-    `prompt tokens, completion tokens, padding`.
+    Every row is `prompt tokens, completion tokens, padding`, without gaps.
     """
 
     tokens: Int[Array, "batch time"]
