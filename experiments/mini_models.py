@@ -151,14 +151,15 @@ def make_policy(
 ) -> dict[str, float]:
     """Teaches the mini policy the recipe format and to copy names from its prompt.
 
-    The stages are a curriculum: pure copying, then recipes for prompts with few
-    sources, then with more.
+    The stages are a curriculum: pure copying, then the choice of sources, then whole
+    recipes, each for prompts with few sources first.
     """
     tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     known = [task for task in tasks if not task.held_out]
     makers = {
         "spans": functools.partial(policy_corpus.spans, tokenizer),
         "lists": functools.partial(policy_corpus.lists, tokenizer),
+        "plans": functools.partial(policy_corpus.plans, known, tokenizer, style=style),
         "recipes": functools.partial(
             policy_corpus.random_recipes, known, tokenizer, style=style
         ),

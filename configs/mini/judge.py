@@ -26,5 +26,5 @@ def get_config() -> mlc.ConfigDict:
         shape=dict(rows=8, row_tokens=256, row_targets=128),
         corpus=dict(rows=30_000, answers=12_000),
     )
-    config.stages = (stage, stage, stage)
+    config.stages = (stage,) * 8
     return config

@@ -2,8 +2,8 @@
 
     python experiments/run.py --config=configs/mini/policy.py
 
-First it copies names from lists; then it reads random recipes of every degree of care
-on training tasks, with names and topics drawn anew, for longer and longer prompts.
+First it copies names from lists; then it lists the sources of random recipes of every
+degree of care on training tasks, then whole recipes, with names and topics drawn anew.
 `cold_start.py` makes the shipped policy from it.
 """
 
@@ -27,6 +27,21 @@ def _lists(steps: int, most: int):
         steps=steps,
         shape=dict(rows=8, row_tokens=256, row_targets=192),
         lists=dict(count=10_000, max_sources=most),
+    )
+
+
+def _plans(steps: int, row_tokens: int, fewest: int, most: int):
+    return dict(
+        steps=steps,
+        shape=dict(rows=8, row_tokens=row_tokens, row_targets=320),
+        plans=dict(
+            count=8000,
+            each=6,
+            min_sources=fewest,
+            max_sources=most,
+            topics_share=0.6,
+            max_tokens=row_tokens,
+        ),
     )
 
 
@@ -58,9 +73,11 @@ def get_config() -> mlc.ConfigDict:
         _spans(300, 4, 8, ""),
         _spans(600, 4, 8, ", "),
         _spans(300, 6, 10, ", "),
-        _lists(300, 4),
-        _lists(500, 10),
+        _lists(400, 4),
+        _lists(600, 10),
+        _plans(600, 384, 1, 4),
+        _plans(600, 512, 3, 8),
         _recipes(400, 448, 1, 4),
-        _recipes(500, 576, 3, 8),
+        _recipes(700, 576, 3, 9),
     )
     return config

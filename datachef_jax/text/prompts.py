@@ -58,11 +58,11 @@ def _cut(value: Any, max_chars: int) -> Any:
 
 
 def _describe(source: Source, style: PromptStyle) -> str:
-    # As a script would load it: what is copied together stands together.
+    # What it is comes before its name: a model that reads from left to right then knows
+    # at the name whether it wants it. The names stand as a script would load them.
+    size = f"({source.split}, {source.name}, {source.num_rows} rows)"
     names = ", ".join(json.dumps(name) for name in (source.id, *source.columns))
-    head = (
-        f"{names} ({source.split}, {source.name}, {source.num_rows} rows) {source.card}"
-    )
+    head = f"{size} {source.card}\n{names}"
     rows = [
         json.dumps(_cut(row, style.max_example_chars), ensure_ascii=False)
         for row in source.examples[: style.examples_per_source]

@@ -1,6 +1,6 @@
 """What the mini policy reads before GRPO: prompts with recipes for them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -118,6 +118,57 @@ def lists(
     return examples
 
 
+def plans(
+    tasks: Sequence[Task],
+    tokenizer: ChatTokenizer,
+    *,
+    style: prompts.PromptStyle,
+    count: int,
+    each: int,
+    min_sources: int,
+    max_sources: int,
+    topics_share: float,
+    max_tokens: int,
+    seed: int,
+) -> list[packing.TokenExample]:
+    """Returns prompts, each followed by the lists of sources of several recipes.
+
+    Which sources to name is the smallest part of a recipe and the hardest to learn;
+    without the rest a prompt teaches it several times over.
+
+    Args:
+      tasks: Tasks whose sources the recipes use.
+      tokenizer: Of the policy.
+      style: Of the prompts.
+      count: How many prompts.
+      each: Recipes for each.
+      min_sources: Fewest sources in a prompt.
+      max_sources: Most sources in a prompt.
+      topics_share: Share of the prompts that are retold about other topics.
+      max_tokens: Of prompt and lists together.
+      seed: Fixes them all.
+    """
+    rng = np.random.default_rng(seed)
+    examples = []
+    for _ in range(count):
+        task = tasks[rng.integers(len(tasks))]
+        task = augment.subset(task, rng, smallest=min_sources, largest=max_sources)
+        texts = [
+            parse.render(grammar.sample(task, rng, care=float(rng.random())))
+            for _ in range(each)
+        ]
+        replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
+        examples.append(
+            tokenize(
+                _renamed(prompts.policy_messages(task, style), replace),
+                replace("\n".join(text.split("\n\n")[0] for text in texts)),
+                tokenizer,
+                max_tokens=max_tokens,
+            )
+        )
+    return examples
+
+
 def random_recipes(
     tasks: Sequence[Task],
     tokenizer: ChatTokenizer,
@@ -152,10 +203,13 @@ def random_recipes(
         task = augment.subset(task, rng, smallest=min_sources, largest=max_sources)
         recipe = grammar.sample(task, rng, care=float(rng.random()))
         replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
-        prompt = [
-            {"role": message["role"], "content": replace(message["content"])}
-            for message in prompts.policy_messages(task, style)
-        ]
+        prompt = _renamed(prompts.policy_messages(task, style), replace)
         completion = replace(parse.render(recipe))
         examples.append(tokenize(prompt, completion, tokenizer, max_tokens=max_tokens))
     return examples
+
+
+def _renamed(
+    messages: Sequence[dict[str, str]], replace: Callable[[str], str]
+) -> list[dict[str, str]]:
+    return [{**message, "content": replace(message["content"])} for message in messages]
