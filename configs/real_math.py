@@ -14,7 +14,13 @@ from configs import quickstart
 def get_config() -> mlc.ConfigDict:
     """Returns the quickstart with another pool and room for longer texts."""
     config = quickstart.get_config()
-    config.pool = dict(kind="real_math", benchmark_size=100, smallest=5, largest=11)
+    config.pool = dict(
+        kind="real_math",
+        benchmark_size=100,
+        smallest=5,
+        largest=11,
+        exchange_ids=False,  # here they say what the sources are
+    )
     config.sampling.update(max_prompt_tokens=1536)
     config.judge.update(max_chars=600, prompt_buckets=(256, 512, 1024))
     config.generator.update(prompt_buckets=(256, 1024))

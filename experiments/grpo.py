@@ -144,6 +144,7 @@ def trainer(
                 prompts_per_step=rl.prompts_per_step,
                 smallest=pool.smallest,
                 largest=pool.largest,
+                exchange_ids=pool.exchange_ids,
                 seed=seed,
             ),
             step=functools.partial(

@@ -79,7 +79,7 @@ def tasks(
     """Loads the tasks of the pool."""
     settings = config.pool.to_dict()
     kind = settings.pop("kind")
-    for name in ("smallest", "largest"):  # of the training tasks' subsets of sources
+    for name in ("smallest", "largest", "exchange_ids"):  # how training shows tasks
         settings.pop(name)
     with checks.blame("config.pool", config.pool.to_dict()):
         return pools.load(kind, settings, folder=workdir / "pool", root=root)

@@ -44,6 +44,7 @@ def stream(
     prompts_per_step: int,
     smallest: int,
     largest: int,
+    exchange_ids: bool,
     seed: int,
 ) -> grain.DatasetIterator:
     """Returns the tasks of each step without end, every one before any comes again.
@@ -53,14 +54,18 @@ def stream(
       prompts_per_step: Tasks of a step.
       smallest: Fewest sources of a task that are shown; see `augment.subset`.
       largest: Most sources.
-      seed: Of the order and the subsets.
+      exchange_ids: Whether sources get other ids each time, drawn from those of all
+        `tasks`; see `augment.exchange_ids`.
+      seed: Of the order, the subsets and the ids.
     """
+    ids = sorted({source.id for task in tasks for source in task.sources})
 
-    def subset(task: types.Task, rng: np.random.Generator) -> types.Task:
-        return augment.subset(task, rng, smallest=smallest, largest=largest)
+    def show(task: types.Task, rng: np.random.Generator) -> types.Task:
+        task = augment.subset(task, rng, smallest=smallest, largest=largest)
+        return augment.exchange_ids(task, rng, ids) if exchange_ids else task
 
     order = grain.MapDataset.source(list(tasks)).seed(seed).shuffle().repeat()
-    steps = order.random_map(subset).batch(prompts_per_step, batch_fn=list)
+    steps = order.random_map(show).batch(prompts_per_step, batch_fn=list)
     # No threads: nothing is read from disk.
     return iter(
         steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))

@@ -1,5 +1,6 @@
-"""More tasks from few: the same benchmark with a random part of its sources."""
+"""More tasks from few: the same benchmark with other sources, or other names of them."""
 
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
@@ -25,3 +26,22 @@ def subset(
     count = int(rng.integers(min(smallest, available), min(largest, available) + 1))
     kept = rng.permutation(available)[:count]
     return dataclasses.replace(task, sources=tuple(task.sources[i] for i in kept))
+
+
+def exchange_ids(task: Task, rng: np.random.Generator, ids: Sequence[str]) -> Task:
+    """Returns the task with its sources under other ids.
+
+    A small policy learns the few names of a small pool by heart and then has none for
+    a new task; under changing names it can only read them.
+
+    Args:
+      task: A task.
+      rng: Randomness.
+      ids: Different ids to draw from, at least as many as the task has sources.
+    """
+    drawn = rng.choice(ids, size=len(task.sources), replace=False)
+    sources = [
+        dataclasses.replace(source, id=str(new))
+        for source, new in zip(task.sources, drawn, strict=True)
+    ]
+    return dataclasses.replace(task, sources=tuple(sources))

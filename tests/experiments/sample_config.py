@@ -12,7 +12,14 @@ def get_config(tokenizer: str) -> mlc.ConfigDict:
     config = mlc.ConfigDict()
     config.seed = 0
     config.experiment = "table1"
-    config.pool = dict(kind="mini", seed=0, benchmark_size=16, smallest=1, largest=3)
+    config.pool = dict(
+        kind="mini",
+        seed=0,
+        benchmark_size=16,
+        smallest=1,
+        largest=3,
+        exchange_ids=True,
+    )
     config.mesh = dict(data=-1, model=1)
     config.tokenizer = tokenizer
     config.architecture = dict(

@@ -37,9 +37,16 @@ def _task(name: str) -> types.Task:
     )
 
 
-def _stream(seed: int):
+def _stream(seed: int, *, exchange_ids: bool = False):
     tasks = [_task(name) for name in "uvwxyz"]
-    return pools.stream(tasks, prompts_per_step=3, smallest=2, largest=4, seed=seed)
+    return pools.stream(
+        tasks,
+        prompts_per_step=3,
+        smallest=2,
+        largest=4,
+        exchange_ids=exchange_ids,
+        seed=seed,
+    )
 
 
 def _shown(step) -> list[tuple[str, ...]]:
@@ -57,6 +64,17 @@ def test_a_task_shows_a_subset_of_its_sources():
     stream = _stream(0)
     counts = {len(task.sources) for _ in range(20) for task in next(stream)}
     assert counts == {2, 3, 4}
+
+
+def test_a_source_comes_under_other_ids_and_stays_what_it_is():
+    found = {}
+    stream = _stream(0, exchange_ids=True)
+    for task in [task for _ in range(20) for task in next(stream)]:
+        ids = [source.id for source in task.sources]
+        assert len(set(ids)) == len(ids)
+        for source in task.sources:
+            found.setdefault(source.path.name, set()).add(source.id)
+    assert found == {letter: {f"mini/{i}" for i in "abcdef"} for letter in "abcdef"}
 
 
 def test_the_stream_follows_from_its_seed_and_goes_on_where_it_stood():

@@ -80,7 +80,13 @@ def test_a_source_that_cannot_serve_is_named(
 ):
     monkeypatch.setenv("DATACHEF_DATA", _data(tmp_path / "data", train))
     config = sample_config.get_config(str(tokenizer_folder))
-    config.pool = dict(kind="real_math", benchmark_size=4, smallest=1, largest=3)
+    config.pool = dict(
+        kind="real_math",
+        benchmark_size=4,
+        smallest=1,
+        largest=3,
+        exchange_ids=False,
+    )
     with pytest.raises(checks.UserError, match=rf"config\.pool=.*real_math.*{message}"):
         run._run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
