@@ -12,26 +12,26 @@ import hashlib
 import pathlib
 import statistics
 from typing import Any
-import zlib
 
 from flax import nnx
-import numpy as np
 import tqdm
 
 from datachef_jax import types
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.training import rollouts as rollout_files
-from datachef_jax.training.rollouts import Rollout
 from experiments import environment
 from experiments import evaluation
 from experiments import finetuning
+from experiments import jobs
 from experiments import results
 from experiments import table
+from experiments.jobs import BY_HAND
+from experiments.jobs import Job
+from experiments.jobs import POLICIES
+from experiments.jobs import Rollouts
 from sandbox import guard
 from sandbox import pool as sandbox_pool
 
-POLICIES = ("untrained", "cold_start", "grpo")
-BY_HAND = "hand-written"  # in the place of a method: where their rollouts are kept
 
 # What stands in `environment.json`: by what recipes are isolated, and what is lost.
 _ISOLATION = {
@@ -40,32 +40,8 @@ _ISOLATION = {
 }
 _SINGLE = {"single_average": "single", "single_best": "single"}
 
-Rollouts = dict[tuple[str, int, str], list[Rollout]]
-"""(policy or `BY_HAND`, seed, task) -> its recipes."""
-
-Scores = Mapping["Job", Mapping[str, Any]]
+Scores = Mapping[Job, Mapping[str, Any]]
 """What `finetuning.Finetuner.score` returned for each."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
-    """One recipe to fine-tune on.
-
-    Attributes:
-      method: Row of the table that it counts for; "single" for a single source.
-      seed: Of the fine-tune.
-      task: Name of the task.
-      label: Which of several of the method: a source's id, the rank of an oracle's.
-      text: The recipe; "" for none, which leaves the base model as it is.
-      dvs: Its verifier score in percent, None if it has none.
-    """
-
-    method: str
-    seed: int
-    task: str
-    label: str
-    text: str
-    dvs: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,11 +88,17 @@ class Table1:
             }
         with record.stage("evaluation"):
             rollouts = self._evaluate(trained)
-        jobs = self._jobs(rollouts)
+        wanted = jobs.make(
+            rollouts,
+            [task.name for task in self.tasks],
+            self.seeds,
+            by_hand=self.by_hand,
+            oracle=self.oracle,
+        )
         with record.stage("datasets"):
-            data = self._run_in_full(jobs)
+            data = self._run_in_full(wanted)
         with record.stage("fine-tunes"):
-            scores = self._finetune(jobs, data)
+            scores = self._finetune(wanted, data)
         figures = assemble(rollouts, scores, self.tasks, self.seeds)
         self._keep_best_recipe(scores, data)
         self._finish(figures, scores)
@@ -165,8 +147,16 @@ class Table1:
         for task in self.tasks:
             path = self._rollouts(BY_HAND, seed, task)
             if not path.exists():
-                texts = list(self.by_hand[task.name].values())
-                made = self.evaluator.grade_texts(task, texts, seed=seed)
+                texts = self.by_hand[task.name]
+                made = self.evaluator.grade_texts(
+                    task, list(texts.values()), seed=seed
+                )
+                for label, rollout in zip(texts, made, strict=True):
+                    if rollout.execution != "ok":  # no policy is to blame
+                        raise RuntimeError(
+                            f"hand-written recipe {label!r} of task {task.name}: "
+                            f"{rollout.execution}\n{rollout.log}"
+                        )
                 rollout_files.write(path, made)
             rollouts[BY_HAND, seed, task.name] = rollout_files.read(path)
         return rollouts
@@ -176,42 +166,22 @@ class Table1:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{task.name}.jsonl"
 
-    def _jobs(self, rollouts: Rollouts) -> list[Job]:
-        """Returns every fine-tune that the table needs."""
-        jobs = []
-        for seed in self.seeds:
-            for task in self.tasks:
-                where = dict(seed=seed, task=task.name)
-                jobs.append(Job(method="base", label="", text="", dvs=None, **where))
-                by_hand = rollouts[BY_HAND, seed, task.name]
-                for label, made in zip(self.by_hand[task.name], by_hand, strict=True):
-                    method = "expert" if label == "expert" else "single"
-                    jobs.append(_job(method, label, made, where))
-                for method in POLICIES:
-                    found = rollouts[method, seed, task.name]
-                    drawn = draw_valid(found, f"{method} {task.name}", seed)
-                    jobs.append(_job(method, "drawn", drawn, where))
-                best = best_graded(rollouts["grpo", seed, task.name], self.oracle)
-                for rank, made in enumerate(best or [None]):
-                    jobs.append(_job("grpo_oracle", f"top {rank + 1}", made, where))
-        return jobs
-
     def _run_in_full(
-        self, jobs: Sequence[Job]
+        self, wanted: Sequence[Job]
     ) -> dict[tuple[str, str], dict[str, Any]]:
         """Returns what each recipe makes of the whole sources, by task and text.
 
         Values: `kind`, `log` and `rows`; recipes that fail there have no rows.
         """
         tasks = {task.name: task for task in self.tasks}
-        wanted = list(dict.fromkeys((job.task, job.text) for job in jobs if job.text))
+        recipes = dict.fromkeys((job.task, job.text) for job in wanted if job.text)
         paths = {
             (task, text): self.workdir / "datasets" / task / f"{_digest(text)}.json"
-            for task, text in wanted
+            for task, text in recipes
         }
-        missing = [key for key in wanted if not paths[key].exists()]
-        with _bar("datasets", len(wanted), "recipe") as bar:
-            bar.update(len(wanted) - len(missing))
+        missing = [key for key in recipes if not paths[key].exists()]
+        with _bar("datasets", len(recipes), "recipe") as bar:
+            bar.update(len(recipes) - len(missing))
             executions = self.executor.run(
                 [tasks[task] for task, _ in missing],
                 [text for _, text in missing],
@@ -228,14 +198,14 @@ class Table1:
         return {key: results.read_json(path) for key, path in paths.items()}
 
     def _finetune(
-        self, jobs: Sequence[Job], data: Mapping[tuple[str, str], dict[str, Any]]
+        self, wanted: Sequence[Job], data: Mapping[tuple[str, str], dict[str, Any]]
     ) -> dict[Job, dict[str, Any]]:
         """Returns the benchmark scores, see `finetuning.Finetuner.score`."""
         tasks = {task.name: task for task in self.tasks}
         scores = {}
-        total = len(jobs) * self.finetuner.steps
+        total = len(wanted) * self.finetuner.steps
         with _bar("fine-tunes", total, "update") as bar:
-            for job in jobs:
+            for job in wanted:
                 bar.set_postfix_str(f"{job.task}, {job.method} {job.label}")
                 rows = data[job.task, job.text]["rows"] if job.text else []
                 scores[job] = self.finetuner.score(
@@ -312,22 +282,6 @@ class Table1:
         results.write_json(self.workdir / "summary.json", summary)
 
 
-def draw_valid(made: Sequence[Rollout], name: str, seed: int) -> Rollout | None:
-    """Draws one recipe from those of DVS > 0, as the paper does, or returns None."""
-    valid = [rollout for rollout in made if evaluation.dvs(rollout) > 0]
-    if not valid:
-        return None
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return valid[rng.integers(len(valid))]
-
-
-def best_graded(made: Sequence[Rollout], count: int) -> list[Rollout]:
-    """Returns the different recipes of highest DVS > 0, the best first."""
-    different = {rollout.completion: rollout for rollout in reversed(made)}
-    valid = [r for r in reversed(different.values()) if evaluation.dvs(r) > 0]
-    return sorted(valid, key=evaluation.dvs, reverse=True)[:count]
-
-
 def assemble(
     rollouts: Rollouts,
     scores: Scores,
@@ -370,22 +324,18 @@ def _dvs_and_dbs(method: str, found: Mapping[Job, float]) -> dict[str, float | N
 
 
 def _best_source(scores: Scores, task: str) -> str:
-    """Returns the single source of highest mean DBS over seeds."""
-    by_source: dict[str, list[float]] = {}
+    """Returns the single source of highest mean DBS over seeds.
+
+    As with recipes, only those of DVS > 0 count: a copy of the benchmark would win.
+    """
+    valid: dict[str, list[float]] = {}
+    zero: dict[str, list[float]] = {}
     for job, score in scores.items():
         if (job.method, job.task) == ("single", task):
-            by_source.setdefault(job.label, []).append(score["dbs"])
-    return max(by_source, key=lambda source: statistics.fmean(by_source[source]))
-
-
-def _job(
-    method: str, label: str, made: Rollout | None, where: Mapping[str, Any]
-) -> Job:
-    """Returns the fine-tune on a recipe, or none at all in its place."""
-    if made is None:
-        return Job(method=method, label=label, text="", dvs=None, **where)
-    dvs = 100.0 * evaluation.dvs(made)
-    return Job(method=method, label=label, text=made.completion, dvs=dvs, **where)
+            found = valid if job.dvs else zero
+            found.setdefault(job.label, []).append(score["dbs"])
+    found = valid or zero
+    return max(found, key=lambda source: statistics.fmean(found[source]))
 
 
 def _digest(text: str) -> str:
