@@ -5,6 +5,7 @@ What a user can get wrong is found here, before any work starts, and raised as
 `checks.UserError`.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 import functools
 import pathlib
 from typing import Protocol
@@ -17,6 +18,7 @@ from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.recipes import handwritten
 from datachef_jax.recipes import parse
 from datachef_jax.text import prompts
+from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import build_mini
 from experiments import checks
 from experiments import cold_start
@@ -161,37 +163,6 @@ def _cold_start(
     tasks = [task for task in tasks if not task.held_out]
     parts.check_prompts(config, tasks, tokenizer, style)
     sandbox = parts.sandbox(config, generator, tokenizer)
-    section = config.cold_start
-
-    def examples(kept):
-        return cold_start.tokenize(
-            kept,
-            tasks,
-            tokenizer,
-            style=style,
-            copies=section.copies,
-            topics_share=section.topics_share,
-            max_tokens=section.shape.row_tokens,
-            seed=config.seed,
-        )
-
-    def train(kept):
-        return supervised.train(
-            nnx.merge(policy.graphdef, policy.params),
-            [
-                supervised.Stage(
-                    name="cold start",
-                    examples=functools.partial(examples, kept),
-                    steps=section.steps,
-                    **section.shape,
-                )
-            ],
-            optimizer=optimizers.muon(**section.optimizer, steps=section.steps),
-            seed=config.seed,
-            workdir=workdir,
-            evaluate=lambda model: {},
-        )
-
     return cold_start.ColdStart(
         sampler=cold_start.Sampler(
             tasks=tasks,
@@ -201,15 +172,52 @@ def _cold_start(
             verifier=parts.verifier(config, judge, tokenizer),
             smallest=config.pool.smallest,
             largest=config.pool.largest,
-            min_score=section.min_score,
+            min_score=config.cold_start.min_score,
             workdir=workdir,
         ),
-        demonstrations=section.demonstrations,
-        train=train,
+        demonstrations=config.cold_start.demonstrations,
+        train=_imitation(config, policy, tasks, tokenizer, workdir),
         seed=config.seed,
         sandbox=sandbox,
         workdir=workdir,
     )
+
+
+def _imitation(
+    config: mlc.ConfigDict,
+    policy: parts.Model,
+    tasks: Sequence[types.Task],
+    tokenizer: ChatTokenizer,
+    workdir: pathlib.Path,
+) -> Callable[[Sequence[cold_start.Demonstration]], Mapping[str, float]]:
+    """Returns what trains the policy on demonstrations, and gives figures."""
+    section = config.cold_start
+
+    def train(kept: Sequence[cold_start.Demonstration]) -> Mapping[str, float]:
+        examples = functools.partial(
+            cold_start.tokenize,
+            kept,
+            tasks,
+            tokenizer,
+            style=prompts.PromptStyle(**config.prompt),
+            copies=section.copies,
+            topics_share=section.topics_share,
+            max_tokens=section.shape.row_tokens,
+            seed=config.seed,
+        )
+        stage = supervised.Stage(
+            name="cold start", examples=examples, steps=section.steps, **section.shape
+        )
+        return supervised.train(
+            nnx.merge(policy.graphdef, policy.params),
+            [stage],
+            optimizer=optimizers.muon(**section.optimizer, steps=section.steps),
+            seed=config.seed,
+            workdir=workdir,
+            evaluate=lambda model: {},
+        )
+
+    return train
 
 
 def _by_hand(task: types.Task) -> dict[str, str]:

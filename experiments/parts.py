@@ -28,6 +28,8 @@ from experiments import finetuning
 from experiments import pools
 from sandbox import pool as sandbox_pool
 
+_DTYPES = ("float32", "bfloat16")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
@@ -51,6 +53,13 @@ def model(
     The checkpoint "random" is a model of `config.architecture` with fresh weights.
     """
     checkpoint, policy = config[section].checkpoint, config.policy
+    for field in ("dtype", "param_dtype"):
+        checks.require(
+            policy[field] in _DTYPES,
+            f"config.policy.{field}",
+            policy[field],
+            f"must be one of {_DTYPES}",
+        )
     numbers = dict(
         dtype=policy.dtype,
         param_dtype=policy.param_dtype,

@@ -3,7 +3,7 @@
     python experiments/run.py --config=configs/mini/base.py
 
 It sees questions and answers of the families that do not fit together, so it knows
-how they look and not how they are solved.
+how they look and not how they are solved; and numbers in order.
 """
 
 import ml_collections as mlc

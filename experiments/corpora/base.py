@@ -11,6 +11,7 @@ from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.types import Example
 
 _CONTRACTS = ("plain", "boxed", "json")
+_NUMBERS_SHARE = 0.3  # of the documents
 
 
 def _document(
@@ -30,10 +31,32 @@ def _document(
     ]
 
 
+def _ordered_numbers(rng: np.random.Generator) -> list[dict[str, str]]:
+    """Returns a chat that counts on in equal steps, or names numbers in order.
+
+    Any text says that 41 comes after 38; the families' questions alone do not.
+    """
+    if rng.random() < 0.5:
+        step = int(rng.integers(1, 10))
+        first = int(rng.integers(100 - 5 * step))
+        numbers = list(range(first, first + 6 * step, step))
+    else:
+        numbers = sorted(rng.choice(100, size=6, replace=False).tolist())
+    if rng.random() < 0.5:
+        numbers.reverse()
+    texts = [" ".join(str(n) for n in part) for part in (numbers[:3], numbers[3:])]
+    return [
+        {"role": role, "content": text}
+        for role, text in zip(("user", "assistant"), texts, strict=True)
+    ]
+
+
 def unlabelled(
     tokenizer: ChatTokenizer, *, count: int, exclude: Sequence[str], seed: int
 ) -> list[packing.TokenExample]:
-    """Returns documents on every family at every level; all tokens are to be learned.
+    """Returns documents on every family at every level, and numbers in order.
+
+    All tokens are to be learned.
 
     Args:
       tokenizer: Of the base model.
@@ -57,8 +80,10 @@ def unlabelled(
             )
     examples = []
     for _ in range(count):
+        pool = pools[rng.integers(len(pools))]
+        numbers = rng.random() < _NUMBERS_SHARE
         ids, _ = tokenizer.chat_with_mask(
-            _document(pools[rng.integers(len(pools))], rng)
+            _ordered_numbers(rng) if numbers else _document(pool, rng)
         )
         examples.append(packing.TokenExample(tuple(ids), (True,) * len(ids)))
     return examples

@@ -89,6 +89,30 @@ def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
         assert example.tokens[-1] == tokenizer.end_id
 
 
+def test_plans_choose_from_the_sources_of_their_prompt(tasks, tokenizer):
+    examples = policy_corpus.plans(
+        tasks,
+        tokenizer,
+        style=_STYLE,
+        count=20,
+        each=3,
+        min_sources=2,
+        max_sources=4,
+        topics_share=0.5,
+        max_tokens=640,
+        seed=0,
+    )
+    for example in examples:
+        prompt = tokenizer.decode(example.tokens[: example.loss_mask.index(True)])
+        listed = tokenizer.decode(_targets(example)).split("## Training Data\n")
+        assert len(listed) == 1 + 3 and listed[0] == ""
+        for text in listed[1:]:
+            chosen, _ = json.JSONDecoder().raw_decode(text)
+            assert 1 <= len({item["dataset_id"] for item in chosen}) == len(chosen)
+            for item in chosen:
+                assert f'\n"{item["dataset_id"]}", ' in prompt
+
+
 def test_spans_copy_names_of_the_list_before_them(tokenizer):
     examples = policy_corpus.spans(
         tokenizer, count=50, shortest=4, longest=6, separator=", ", seed=0
@@ -130,6 +154,19 @@ def test_unlabelled_text_holds_no_benchmark_question(tasks, tokenizer):
         assert all(example.loss_mask)
         question = tokenizer.decode(example.tokens).split("\n")[1]
         assert question not in asked
+
+
+def test_numbers_of_unlabelled_text_are_in_order():
+    rng = np.random.default_rng(0)
+    steps = set()
+    for _ in range(300):
+        turns = base_corpus._ordered_numbers(rng)
+        numbers = [int(n) for turn in turns for n in turn["content"].split()]
+        gaps = np.diff(numbers)
+        assert len(numbers) == 6 and 0 <= min(numbers) <= max(numbers) <= 99
+        assert (gaps > 0).all() or (gaps < 0).all()
+        steps |= set(gaps.tolist()) if len(set(gaps.tolist())) == 1 else set()
+    assert steps >= set(range(1, 10)) | set(range(-9, 0))
 
 
 def test_labels_follow_from_how_a_row_was_made(tasks):
@@ -197,7 +234,8 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
         stages = [
             dict(steps=10, shape=shape, spans=spans),
             dict(steps=10, shape=shape, lists=dict(count=100, max_sources=3)),
-            dict(steps=100, shape=shape, recipes=recipes),
+            dict(steps=20, shape=shape, plans=dict(each=2, **recipes)),
+            dict(steps=80, shape=shape, recipes=recipes),
         ]
         figures = mini_models.make_policy(**shared, style=_STYLE, stages=stages)
     else:

@@ -52,6 +52,7 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"mesh.data": 3}, r"config\.mesh=.*'data': 3.*: mesh 3 x 1 does not cover"),
         ({"mesh.model": 0}, r"config\.mesh\.model=0"),
         ({"base.checkpoint": "none"}, r"config\.base\.checkpoint='none': .*no folder"),
+        ({"policy.dtype": "float31"}, r"config\.policy\.dtype='float31': must be"),
         ({"tokenizer": "none"}, r"config\.tokenizer='none': there is no folder"),
         ({"experiment": "table2"}, r"config\.experiment='table2': .*'table1'"),
         ({"pool.kind": "maxi"}, r"config\.pool=.*kind must be one of"),

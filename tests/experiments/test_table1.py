@@ -51,7 +51,8 @@ def test_scores_come_into_the_right_rows():
     dbs = {method: tasks["t"]["dbs"] for method, tasks in figures.items()}
     dvs = {method: tasks["t"]["dvs"] for method, tasks in figures.items()}
     assert dbs["single_average"] == [40.0, 50.0]
-    assert dbs["single_best"] == [10.0, 40.0]  # mini/a: 25 on average, mini/b: 20; a leak is no source
+    # mini/a: 25 on average, mini/b: 20; the leak does not count.
+    assert dbs["single_best"] == [10.0, 40.0]
     assert dbs["grpo_oracle"] == [45.0, 45.0]
     assert dbs["base"] == [5.0, 5.0] and dbs["grpo"] == [30.0, 30.0]
     assert dvs["single_average"] == [40 / 3, 40 / 3] and dvs["expert"] == [80.0, 80.0]
