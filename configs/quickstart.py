@@ -139,7 +139,7 @@ def get_config() -> mlc.ConfigDict:
         b2=0.98,
         weight_decay=0.01,
         max_grad_norm=1.0,
-        steps=250,
+        steps=300,
         batch_rows=8,
         row_tokens=96,
         targets_per_row=64,

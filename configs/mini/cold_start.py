@@ -20,12 +20,12 @@ def get_config() -> mlc.ConfigDict:
     config.policy.checkpoint = "runs/mini/policy/checkpoint"
     config.pool.smallest = 4
     config.cold_start = dict(
-        demonstrations=700,  # the paper: 5,000
+        demonstrations=1500,  # the paper: 5,000
         min_score=0.4,  # ours: what is graded below is rejected
-        copies=12,  # each retold with other names, the mini stand-in for more of them
+        copies=8,  # each retold with other names, the mini stand-in for more of them
         topics_share=0.6,
-        steps=700,
-        shape=dict(rows=8, row_tokens=704, row_targets=384),
+        steps=900,
+        shape=dict(rows=8, row_tokens=640, row_targets=384),
         optimizer=dict(
             learning_rate=1.5e-3,
             warmup_steps=50,

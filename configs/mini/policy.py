@@ -71,13 +71,13 @@ def get_config() -> mlc.ConfigDict:
     config.stages = (
         _spans(500, 4, 5, ""),
         _spans(300, 4, 8, ""),
-        _spans(600, 4, 8, ", "),
-        _spans(300, 6, 10, ", "),
-        _lists(400, 4),
-        _lists(600, 10),
-        _plans(600, 384, 1, 4),
-        _plans(600, 512, 3, 8),
-        _recipes(400, 448, 1, 4),
+        _spans(550, 4, 8, ", "),
+        _spans(150, 6, 10, ", "),
+        _lists(200, 4),
+        _lists(300, 10),
+        _plans(500, 384, 1, 4),
+        _plans(800, 512, 3, 9),
+        _recipes(300, 448, 1, 4),
         _recipes(700, 576, 3, 9),
     )
     return config

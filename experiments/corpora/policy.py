@@ -89,7 +89,7 @@ def lists(
     """Returns lists of sources with their columns, to be copied.
 
     An example lists sources with their columns as prompts do, then names some of them
-    as plans do, then repeats those with their columns as scripts do; the last two
+    in the same order as plans do, then repeats those with their columns as scripts do; the last two
     parts are to be learned.
 
     Args:
@@ -109,7 +109,8 @@ def lists(
             columns += [rng.choice(names.QUALITIES)] if rng.random() < 0.2 else []
             quoted = "".join(f', "{column}"' for column in columns)
             entries.append((f'"{names.OWNER}/{stem}"', f"{quoted}\n"))
-        chosen = rng.permutation(listed)[: int(rng.integers(1, listed + 1))]
+        count = int(rng.integers(1, listed + 1))
+        chosen = sorted(rng.choice(listed, size=count, replace=False))
         ids = tokenizer.encode("".join(a + b for a, b in entries) + "\n")
         learned = tokenizer.encode("".join(f"{entries[i][0]}\n" for i in chosen) + "\n")
         learned += tokenizer.encode("".join("".join(entries[i]) for i in chosen))
