@@ -8,18 +8,21 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import json
 import pathlib
+import shutil
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from orbax.checkpoint import v1 as ocp
 import tqdm
 
 from datachef_jax.finetune import packing
 from datachef_jax.finetune import sft
 from datachef_jax.models.qwen3 import model as qwen3
 from datachef_jax.models.qwen3 import weights
+from experiments import results
 
 _STORED_DTYPE = jnp.bfloat16  # halves what the repository ships
 _SYNC_EVERY = 20
@@ -101,29 +104,36 @@ def train(
 ) -> dict[str, float]:
     """Trains a model stage by stage and saves it after each.
 
+    A training that was killed goes on after the last stage that it finished, to the
+    same end.
+
     Args:
       model: To start from.
       stages: In order; the optimizer's schedule runs over all of them.
       optimizer: Made for the sum of the stages' steps.
       seed: Of the batches' order.
-      workdir: Gets `losses.jsonl`, `evaluation.jsonl` and `checkpoint/`.
+      workdir: Gets `losses.jsonl`, `checkpoint/`, and `stages/` with the figures and
+        the state of each.
       evaluate: Measures the model after each stage.
 
     Returns:
       Mean loss over the first and the last hundred steps, in nats a target, and what
       `evaluate` says of the last model.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-
-    losses: list[float] = []
+    folder = workdir / "stages"
+    state = sft.start(nnx.state(model, nnx.Param), optimizer)
+    done = [path for i in range(len(stages)) if (path := _facts(folder, i)).exists()]
+    finished = [results.read_json(path) for path in done]
+    if finished:
+        state = _restore(folder / str(len(finished)), state)
+    losses = [record for facts in finished for record in facts["losses"]]
 
     def log(record: dict) -> None:
-        losses.append(record["loss"])
-        with open(workdir / "losses.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        losses.append(record)
+        results.write_jsonl(workdir / "losses.jsonl", losses)
 
-    state = sft.start(nnx.state(model, nnx.Param), optimizer)
-    for index, stage in enumerate(stages):
+    for index, stage in list(enumerate(stages))[len(finished) :]:
+        before = len(losses)
         state = _train(
             model, stage, state, optimizer=optimizer, seed=seed + index, log=log
         )
@@ -131,6 +141,29 @@ def train(
         weights.save(model, workdir / "checkpoint", stored_dtype=_STORED_DTYPE)
         scores = evaluate(model)
         print(stage.name, json.dumps(scores), flush=True)
-        with open(workdir / "evaluation.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": stage.name, **scores}) + "\n")
-    return {"loss/first": losses[0], "loss/last": losses[-1], **scores}
+        ocp.save(folder / str(index + 1), _by_path(state), overwrite=True)
+        facts = {"stage": stage.name, "scores": scores, "losses": losses[before:]}
+        results.write_json(_facts(folder, index), facts)
+        finished.append(facts)
+        shutil.rmtree(folder / str(index), ignore_errors=True)
+    return {
+        "loss/first": losses[0]["loss"],
+        "loss/last": losses[-1]["loss"],
+        **finished[-1]["scores"],
+    }
+
+
+def _facts(folder: pathlib.Path, index: int) -> pathlib.Path:
+    return folder / f"{index + 1}.json"
+
+
+def _by_path(state: sft.SftState) -> dict[str, jax.Array]:
+    """Returns the arrays by their path, which Orbax keeps whatever holds them."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _restore(path: pathlib.Path, like: sft.SftState) -> sft.SftState:
+    names = _by_path(like)
+    loaded = ocp.load(path, names)
+    return jax.tree.structure(like).unflatten(loaded[name] for name in names)

@@ -76,8 +76,8 @@ def get_config() -> mlc.ConfigDict:
         _lists(200, 4),
         _lists(300, 10),
         _plans(500, 384, 1, 4),
-        _plans(800, 512, 3, 9),
+        _plans(800, 576, 3, 9),
         _recipes(300, 448, 1, 4),
-        _recipes(700, 576, 3, 9),
+        _recipes(700, 640, 3, 9),
     )
     return config

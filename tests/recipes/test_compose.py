@@ -89,6 +89,18 @@ def test_care_decides_what_is_picked_and_mended():
     assert careful[0] < 0.12  # only where little else is left to pick
 
 
+def test_random_recipes_keep_the_order_of_the_sources():
+    rng = np.random.default_rng(0)
+    order = [source.id for source in _TASK.sources]
+    sizes = set()
+    for _ in range(50):
+        recipe = grammar.sample(_TASK, rng, care=0.5)
+        used = [order.index(item.dataset_id) for item in recipe.training_data]
+        assert used == sorted(set(used))
+        sizes.add(len(used))
+    assert sizes == {1, 2, 3, 4, 5}
+
+
 def test_the_expert_uses_good_sources_only():
     used = [item.dataset_id for item in handwritten.expert(_TASK).training_data]
     assert used == ["mini/clean", "mini/scored", "mini/prose"]
