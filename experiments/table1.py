@@ -148,9 +148,7 @@ class Table1:
             path = self._rollouts(BY_HAND, seed, task)
             if not path.exists():
                 texts = self.by_hand[task.name]
-                made = self.evaluator.grade_texts(
-                    task, list(texts.values()), seed=seed
-                )
+                made = self.evaluator.grade_texts(task, list(texts.values()), seed=seed)
                 for label, rollout in zip(texts, made, strict=True):
                     if rollout.execution != "ok":  # no policy is to blame
                         raise RuntimeError(

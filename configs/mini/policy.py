@@ -33,10 +33,9 @@ def _lists(steps: int, most: int):
 def _plans(steps: int, row_tokens: int, fewest: int, most: int):
     return dict(
         steps=steps,
-        shape=dict(rows=8, row_tokens=row_tokens, row_targets=320),
+        shape=dict(rows=8, row_tokens=row_tokens, row_targets=384),
         plans=dict(
             count=8000,
-            each=6,
             min_sources=fewest,
             max_sources=most,
             topics_share=0.6,
@@ -48,7 +47,7 @@ def _plans(steps: int, row_tokens: int, fewest: int, most: int):
 def _recipes(steps: int, row_tokens: int, fewest: int, most: int):
     return dict(
         steps=steps,
-        shape=dict(rows=8, row_tokens=row_tokens, row_targets=320),
+        shape=dict(rows=8, row_tokens=row_tokens, row_targets=384),
         recipes=dict(
             count=8000,
             min_sources=fewest,
@@ -77,7 +76,8 @@ def get_config() -> mlc.ConfigDict:
         _lists(300, 10),
         _plans(500, 384, 1, 4),
         _plans(800, 576, 3, 9),
+        _plans(1200, 768, 4, 12),
         _recipes(300, 448, 1, 4),
-        _recipes(700, 640, 3, 9),
+        _recipes(800, 768, 4, 12),
     )
     return config

@@ -11,7 +11,9 @@ from datachef_jax.types import Recipe
 from datachef_jax.types import Task
 
 
-def sample(task: Task, rng: np.random.Generator, *, care: float) -> Recipe:
+def sample(
+    task: Task, rng: np.random.Generator, *, care: float, most: int = 5
+) -> Recipe:
     """Draws a recipe.
 
     Args:
@@ -19,14 +21,15 @@ def sample(task: Task, rng: np.random.Generator, *, care: float) -> Recipe:
       rng: Randomness.
       care: In [0, 1]. How likely each source is handled as by an expert, and how far
         good sources are preferred; 0 chooses blindly and mends nothing.
+      most: Most sources to use.
 
     Returns:
-      A recipe on one to five of the sources, in the order of the task: which comes
+      A recipe on one to `most` of the sources, in the order of the task: which comes
       next is then the only choice, and a small policy makes it far more surely.
     """
     worth = np.array([source.expert.worth for source in task.sources])
     weights = 0.05 + (1.0 - care) + care * worth
-    count = min(int(rng.integers(1, 6)), len(task.sources))
+    count = int(rng.integers(1, min(most, len(task.sources)) + 1))
     chosen = rng.choice(
         len(task.sources), size=count, replace=False, p=weights / weights.sum()
     )

@@ -125,28 +125,26 @@ def plans(
     *,
     style: prompts.PromptStyle,
     count: int,
-    each: int,
     min_sources: int,
     max_sources: int,
     topics_share: float,
     max_tokens: int,
     seed: int,
 ) -> list[packing.TokenExample]:
-    """Returns prompts, each followed by the lists of sources of several recipes.
+    """Returns prompts, each followed by the list of sources of a random recipe.
 
-    Which sources to name is the smallest part of a recipe and the hardest to learn;
-    without the rest a prompt teaches it several times over.
+    Which source comes next is a small part of a recipe and the hardest to learn, so it
+    is taught apart, on lists of up to all sources.
 
     Args:
       tasks: Tasks whose sources the recipes use.
       tokenizer: Of the policy.
       style: Of the prompts.
-      count: How many prompts.
-      each: Recipes for each.
+      count: How many.
       min_sources: Fewest sources in a prompt.
       max_sources: Most sources in a prompt.
       topics_share: Share of the prompts that are retold about other topics.
-      max_tokens: Of prompt and lists together.
+      max_tokens: Of prompt and list together.
       seed: Fixes them all.
     """
     rng = np.random.default_rng(seed)
@@ -154,15 +152,12 @@ def plans(
     for _ in range(count):
         task = tasks[rng.integers(len(tasks))]
         task = augment.subset(task, rng, smallest=min_sources, largest=max_sources)
-        texts = [
-            parse.render(grammar.sample(task, rng, care=float(rng.random())))
-            for _ in range(each)
-        ]
+        recipe = grammar.sample(task, rng, care=float(rng.random()), most=max_sources)
         replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
         examples.append(
             tokenize(
                 _renamed(prompts.policy_messages(task, style), replace),
-                replace("\n".join(text.split("\n\n")[0] for text in texts)),
+                replace(parse.render(recipe).split("\n\n")[0]),
                 tokenizer,
                 max_tokens=max_tokens,
             )
