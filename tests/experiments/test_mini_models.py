@@ -94,7 +94,7 @@ def test_plans_choose_from_the_sources_of_their_prompt(tasks, tokenizer):
         tasks,
         tokenizer,
         style=_STYLE,
-        count=20,
+        count=80,
         min_sources=2,
         max_sources=4,
         topics_share=0.5,
