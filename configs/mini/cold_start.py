@@ -22,12 +22,12 @@ def get_config() -> mlc.ConfigDict:
     config.cold_start = dict(
         demonstrations=1500,  # the paper: 5,000
         min_score=0.4,  # ours: what is graded below is rejected
-        copies=8,  # each retold with other names, the mini stand-in for more of them
+        copies=12,  # each retold with other names, the mini stand-in for more of them
         topics_share=0.6,
-        steps=900,
+        steps=1200,
         shape=dict(rows=8, row_tokens=640, row_targets=384),
         optimizer=dict(
-            learning_rate=1.5e-3,
+            learning_rate=2e-3,
             warmup_steps=50,
             b1=0.95,
             b2=0.99,
