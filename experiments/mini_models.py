@@ -151,8 +151,9 @@ def make_policy(
 ) -> dict[str, float]:
     """Teaches the mini policy the recipe format and to copy names from its prompt.
 
-    The stages are a curriculum: pure copying, then the choice of sources, then whole
-    recipes, each for prompts with few sources first.
+    The stages are a curriculum: pure copying, then the choice of sources, for prompts
+    with few of them first, then whole recipes. Choosing goes on beside the recipes:
+    in them it is so few of the tokens that the model forgot half of it.
     """
     tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     known = [task for task in tasks if not task.held_out]
@@ -166,12 +167,15 @@ def make_policy(
     }
     built = []
     for index, stage in enumerate(stages):
-        kind = next(kind for kind in makers if kind in stage)
-        examples = functools.partial(makers[kind], seed=seed + index, **stage[kind])
+        makes = [
+            functools.partial(makers[kind], seed=seed + index, **stage[kind])
+            for kind in makers
+            if kind in stage
+        ]
         built.append(
             supervised.Stage(
                 name=f"policy {index + 1}/{len(stages)}",
-                examples=examples,
+                examples=functools.partial(_together, makes),
                 steps=stage["steps"],
                 **stage["shape"],
             )
@@ -184,6 +188,12 @@ def make_policy(
         workdir=workdir,
         evaluate=lambda model: {},
     )
+
+
+def _together(
+    makes: Sequence[Callable[[], Sequence[packing.TokenExample]]],
+) -> list[packing.TokenExample]:
+    return [example for make in makes for example in make()]
 
 
 def _judge_examples(

@@ -3,7 +3,8 @@
     python experiments/run.py --config=configs/mini/policy.py
 
 First it copies names from lists; then it lists the sources of random recipes of every
-degree of care on training tasks, then whole recipes, with names and topics drawn anew.
+degree of care on training tasks, then writes whole recipes too, with names and topics
+drawn anew.
 `cold_start.py` makes the shipped policy from it.
 """
 
@@ -30,32 +31,27 @@ def _lists(steps: int, most: int):
     )
 
 
+def _shown(row_tokens: int, fewest: int, most: int):
+    return dict(
+        count=8000,
+        min_sources=fewest,
+        max_sources=most,
+        topics_share=0.6,
+        max_tokens=row_tokens,
+    )
+
+
 def _plans(steps: int, row_tokens: int, fewest: int, most: int):
     return dict(
         steps=steps,
         shape=dict(rows=8, row_tokens=row_tokens, row_targets=384),
-        plans=dict(
-            count=8000,
-            min_sources=fewest,
-            max_sources=most,
-            topics_share=0.6,
-            max_tokens=row_tokens,
-        ),
+        plans=_shown(row_tokens, fewest, most),
     )
 
 
-def _recipes(steps: int, row_tokens: int, fewest: int, most: int):
-    return dict(
-        steps=steps,
-        shape=dict(rows=8, row_tokens=row_tokens, row_targets=384),
-        recipes=dict(
-            count=8000,
-            min_sources=fewest,
-            max_sources=most,
-            topics_share=0.6,
-            max_tokens=row_tokens,
-        ),
-    )
+def _plans_and_recipes(steps: int, row_tokens: int, fewest: int, most: int):
+    stage = _plans(steps, row_tokens, fewest, most)
+    return stage | dict(recipes=_shown(row_tokens, fewest, most))
 
 
 def get_config() -> mlc.ConfigDict:
@@ -75,9 +71,8 @@ def get_config() -> mlc.ConfigDict:
         _lists(200, 4),
         _lists(300, 10),
         _plans(500, 384, 1, 4),
-        _plans(800, 576, 3, 9),
-        _plans(1200, 768, 4, 12),
-        _recipes(300, 448, 1, 4),
-        _recipes(800, 768, 4, 12),
+        _plans(700, 576, 3, 9),
+        _plans(900, 768, 4, 12),
+        _plans_and_recipes(1800, 768, 4, 12),
     )
     return config

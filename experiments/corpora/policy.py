@@ -89,8 +89,8 @@ def lists(
     """Returns lists of sources with their columns, to be copied.
 
     An example lists sources with their columns as prompts do, then names some of them
-    in the same order as plans do, then repeats those with their columns as scripts do; the last two
-    parts are to be learned.
+    in the same order as plans do, then repeats those with their columns as scripts do;
+    the last two parts are to be learned.
 
     Args:
       tokenizer: Of the policy.

@@ -236,7 +236,7 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
             dict(steps=10, shape=shape, spans=spans),
             dict(steps=10, shape=shape, lists=dict(count=100, max_sources=3)),
             dict(steps=20, shape=shape, plans=recipes),
-            dict(steps=80, shape=shape, recipes=recipes),
+            dict(steps=80, shape=shape, plans=recipes, recipes=recipes),
         ]
         figures = mini_models.make_policy(**shared, style=_STYLE, stages=stages)
     else:
