@@ -7,9 +7,7 @@ from tests.experiments.test_evaluation import _ROLLOUT
 
 
 def _made(score: float, text: str, outcome: str = "scored"):
-    return dataclasses.replace(
-        _ROLLOUT, score=score, completion=text, outcome=outcome
-    )
+    return dataclasses.replace(_ROLLOUT, score=score, completion=text, outcome=outcome)
 
 
 def test_one_of_the_valid_recipes_is_drawn_by_the_seed():

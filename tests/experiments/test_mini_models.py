@@ -211,6 +211,10 @@ def test_excluded_questions_never_occur(tasks):
     assert not asked & {r.question for r in rows if r.grade in "BCE"}
 
 
+def test_a_stage_of_two_kinds_has_the_examples_of_both():
+    assert mini_models._together([lambda: [1, 2], lambda: [3]]) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("what", ["base", "policy", "judge"])
 def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_path):
     shape = dict(rows=2, row_tokens=384, row_targets=320)

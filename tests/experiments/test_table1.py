@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from datachef_jax import types
 from experiments import jobs
 from experiments import table1
@@ -15,9 +17,7 @@ _TASK = types.Task(
 
 
 def _made(score: float, text: str, outcome: str = "scored"):
-    return dataclasses.replace(
-        _ROLLOUT, score=score, completion=text, outcome=outcome
-    )
+    return dataclasses.replace(_ROLLOUT, score=score, completion=text, outcome=outcome)
 
 
 def _job(method: str, label: str = "", *, seed: int = 0, dvs: float | None = None):
@@ -58,3 +58,33 @@ def test_scores_come_into_the_right_rows():
     assert dvs["single_average"] == [40 / 3, 40 / 3] and dvs["expert"] == [80.0, 80.0]
     assert dvs["grpo"] == [60.0, 60.0]  # of all recipes, not of the one drawn
     assert dvs["base"] == dvs["grpo_oracle"] == [None, None]
+
+
+class _Grader:
+    """An evaluator whose hand-written recipes end as told."""
+
+    def __init__(self, *endings: str):
+        self.made = [
+            dataclasses.replace(_ROLLOUT, execution=ending, log="why")
+            for ending in endings
+        ]
+
+    def grade_texts(self, task, texts, *, seed):
+        assert len(texts) == len(self.made)
+        return self.made
+
+
+def _table(evaluator, workdir):
+    unused = dict.fromkeys(f.name for f in dataclasses.fields(table1.Table1))
+    given = dict(workdir=workdir, tasks=[_TASK], evaluator=evaluator)
+    by_hand = {"t": {"expert": "e", "mini/a": "s"}}
+    return table1.Table1(**unused | given | {"by_hand": by_hand})
+
+
+def test_a_hand_written_recipe_that_fails_is_our_fault(tmp_path):
+    broken = _table(_Grader("ok", "runtime_error"), tmp_path)
+    with pytest.raises(RuntimeError, match="'mini/a' of task t: runtime_error\nwhy"):
+        broken._kept_by_hand(3)
+    assert not list(tmp_path.rglob("*.jsonl"))  # it is tried again
+    made = _table(_Grader("ok", "ok"), tmp_path)._kept_by_hand(3)
+    assert [r.execution for r in made["hand-written", 3, "t"]] == ["ok", "ok"]

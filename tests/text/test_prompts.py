@@ -50,6 +50,10 @@ def test_it_says_what_the_paper_says_it_holds():
     assert "second" not in text
 
 
+def test_a_source_is_described_before_it_is_named():
+    assert '(train, default, 9 rows) Clean rows.\n"org/one", "q", "a"\n{' in _text()
+
+
 def test_the_benchmark_the_expert_and_the_path_stay_hidden():
     text = _text(rules=True, toolkit="load(id)", examples_per_source=5)
     assert "SECRET" not in text and "/secret" not in text
