@@ -73,6 +73,8 @@ def get_config() -> mlc.ConfigDict:
         _plans(500, 384, 1, 4),
         _plans(700, 576, 3, 9),
         _plans(900, 768, 4, 12),
-        _plans_and_recipes(1800, 768, 4, 12),
+        _plans_and_recipes(600, 768, 4, 12),
+        _plans_and_recipes(600, 768, 4, 12),
+        _plans_and_recipes(600, 768, 4, 12),
     )
     return config
