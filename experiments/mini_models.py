@@ -157,13 +157,14 @@ def make_policy(
     """
     tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     known = [task for task in tasks if not task.held_out]
+    recipes = functools.partial(
+        policy_corpus.random_recipes, known, tokenizer, style=style
+    )
     makers = {
         "spans": functools.partial(policy_corpus.spans, tokenizer),
         "lists": functools.partial(policy_corpus.lists, tokenizer),
-        "plans": functools.partial(policy_corpus.plans, known, tokenizer, style=style),
-        "recipes": functools.partial(
-            policy_corpus.random_recipes, known, tokenizer, style=style
-        ),
+        "plans": functools.partial(recipes, plan_only=True),
+        "recipes": functools.partial(recipes, plan_only=False),
     }
     built = []
     for index, stage in enumerate(stages):

@@ -32,7 +32,6 @@ from experiments.jobs import Rollouts
 from sandbox import guard
 from sandbox import pool as sandbox_pool
 
-
 # What stands in `environment.json`: by what recipes are isolated, and what is lost.
 _ISOLATION = {
     "layers": "Landlock, seccomp, resource limits, no capabilities",
@@ -324,16 +323,19 @@ def _dvs_and_dbs(method: str, found: Mapping[Job, float]) -> dict[str, float | N
 def _best_source(scores: Scores, task: str) -> str:
     """Returns the single source of highest mean DBS over seeds.
 
-    As with recipes, only those of DVS > 0 count: a copy of the benchmark would win.
+    As with recipes, only those of DVS > 0, in every seed, count: a copy of the
+    benchmark would win.
     """
-    valid: dict[str, list[float]] = {}
-    zero: dict[str, list[float]] = {}
-    for job, score in scores.items():
+    singles: dict[str, list[Job]] = {}
+    for job in scores:
         if (job.method, job.task) == ("single", task):
-            found = valid if job.dvs else zero
-            found.setdefault(job.label, []).append(score["dbs"])
-    found = valid or zero
-    return max(found, key=lambda source: statistics.fmean(found[source]))
+            singles.setdefault(job.label, []).append(job)
+    valid = {name: made for name, made in singles.items() if all(j.dvs for j in made)}
+    dbs = {
+        name: statistics.fmean(scores[job]["dbs"] for job in made)
+        for name, made in (valid or singles).items()
+    }
+    return max(dbs, key=dbs.get)
 
 
 def _digest(text: str) -> str:

@@ -10,9 +10,11 @@ from datachef_jax.recipes import compose
 from datachef_jax.types import Recipe
 from datachef_jax.types import Task
 
+MOST_SOURCES = 5  # that a recipe uses
+
 
 def sample(
-    task: Task, rng: np.random.Generator, *, care: float, most: int = 5
+    task: Task, rng: np.random.Generator, *, care: float, most: int = MOST_SOURCES
 ) -> Recipe:
     """Draws a recipe.
 

@@ -119,52 +119,6 @@ def lists(
     return examples
 
 
-def plans(
-    tasks: Sequence[Task],
-    tokenizer: ChatTokenizer,
-    *,
-    style: prompts.PromptStyle,
-    count: int,
-    min_sources: int,
-    max_sources: int,
-    topics_share: float,
-    max_tokens: int,
-    seed: int,
-) -> list[packing.TokenExample]:
-    """Returns prompts, each followed by the list of sources of a random recipe.
-
-    Which source comes next is a small part of a recipe and the hardest to learn, so it
-    is taught apart, on lists of up to all sources.
-
-    Args:
-      tasks: Tasks whose sources the recipes use.
-      tokenizer: Of the policy.
-      style: Of the prompts.
-      count: How many.
-      min_sources: Fewest sources in a prompt.
-      max_sources: Most sources in a prompt.
-      topics_share: Share of the prompts that are retold about other topics.
-      max_tokens: Of prompt and list together.
-      seed: Fixes them all.
-    """
-    rng = np.random.default_rng(seed)
-    examples = []
-    for _ in range(count):
-        task = tasks[rng.integers(len(tasks))]
-        task = augment.subset(task, rng, smallest=min_sources, largest=max_sources)
-        recipe = grammar.sample(task, rng, care=float(rng.random()), most=max_sources)
-        replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
-        examples.append(
-            tokenize(
-                _renamed(prompts.policy_messages(task, style), replace),
-                replace(parse.render(recipe).split("\n\n")[0]),
-                tokenizer,
-                max_tokens=max_tokens,
-            )
-        )
-    return examples
-
-
 def random_recipes(
     tasks: Sequence[Task],
     tokenizer: ChatTokenizer,
@@ -175,11 +129,14 @@ def random_recipes(
     max_sources: int,
     topics_share: float,
     max_tokens: int,
+    plan_only: bool,
     seed: int,
 ) -> list[packing.TokenExample]:
     """Returns random recipes of every degree of care, with all names drawn anew.
 
     They teach the format and to copy names from the prompt, not which choices pay.
+    Which source comes next is a small part of a recipe and the hardest to learn, so it
+    is also taught apart, on lists of up to all sources.
 
     Args:
       tasks: Tasks whose sources the recipes use.
@@ -190,17 +147,20 @@ def random_recipes(
       max_sources: Most sources in a prompt.
       topics_share: Share of the prompts that are retold about other topics.
       max_tokens: Of prompt and recipe together.
+      plan_only: Whether only the list of sources is kept of a recipe.
       seed: Fixes them all.
     """
     rng = np.random.default_rng(seed)
+    most = max_sources if plan_only else grammar.MOST_SOURCES
     examples = []
     for _ in range(count):
         task = tasks[rng.integers(len(tasks))]
         task = augment.subset(task, rng, smallest=min_sources, largest=max_sources)
-        recipe = grammar.sample(task, rng, care=float(rng.random()))
+        recipe = grammar.sample(task, rng, care=float(rng.random()), most=most)
         replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
         prompt = _renamed(prompts.policy_messages(task, style), replace)
-        completion = replace(parse.render(recipe))
+        text = parse.render(recipe)
+        completion = replace(text.split("\n\n")[0] if plan_only else text)
         examples.append(tokenize(prompt, completion, tokenizer, max_tokens=max_tokens))
     return examples
 

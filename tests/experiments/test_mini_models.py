@@ -68,18 +68,23 @@ def _targets(example):
     return [t for t, m in zip(example.tokens, example.loss_mask, strict=True) if m]
 
 
-def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
-    examples = policy_corpus.random_recipes(
+def _random_recipes(tasks, tokenizer, *, count: int, plan_only: bool):
+    return policy_corpus.random_recipes(
         tasks,
         tokenizer,
         style=_STYLE,
-        count=20,
+        count=count,
         min_sources=2,
         max_sources=4,
         topics_share=0.5,
         max_tokens=640,
+        plan_only=plan_only,
         seed=0,
     )
+
+
+def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
+    examples = _random_recipes(tasks, tokenizer, count=20, plan_only=False)
     for example in examples:
         recipe = parse.parse(tokenizer.decode(_targets(example)))
         prompt = tokenizer.decode(example.tokens[: example.loss_mask.index(True)])
@@ -90,17 +95,7 @@ def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
 
 
 def test_plans_choose_from_the_sources_of_their_prompt(tasks, tokenizer):
-    examples = policy_corpus.plans(
-        tasks,
-        tokenizer,
-        style=_STYLE,
-        count=80,
-        min_sources=2,
-        max_sources=4,
-        topics_share=0.5,
-        max_tokens=640,
-        seed=0,
-    )
+    examples = _random_recipes(tasks, tokenizer, count=80, plan_only=True)
     sizes = set()
     for example in examples:
         prompt = tokenizer.decode(example.tokens[: example.loss_mask.index(True)])
