@@ -64,7 +64,9 @@ def stream(
         task = augment.subset(task, rng, smallest=smallest, largest=largest)
         return augment.exchange_ids(task, rng, ids) if exchange_ids else task
 
-    order = grain.MapDataset.source(list(tasks)).seed(seed).shuffle().repeat()
+    order = grain.MapDataset.source(list(tasks)).seed(seed).shuffle()
+    # Not without an end: a batch of one task would have no length that Python takes.
+    order = order.repeat(10**9)
     steps = order.random_map(show).batch(prompts_per_step, batch_fn=list)
     # No threads: nothing is read from disk.
     return iter(
