@@ -79,7 +79,7 @@ def get_config() -> mlc.ConfigDict:
     config.sampling = dict(
         temperature=1.0,  # paper, section 4.1
         max_prompt_tokens=384,
-        max_new_tokens=224,
+        max_new_tokens=256,  # a recipe with its thinking has up to 232
         rows=32,
     )
     config.sandbox = dict(

@@ -21,8 +21,8 @@ def get_config() -> mlc.ConfigDict:
         largest=11,
         exchange_ids=False,  # here they say what the sources are
     )
-    config.prompt.max_example_chars = 6  # so that the prompts fit the mini policy
-    config.sampling.update(max_prompt_tokens=1824)
+    config.prompt.examples_per_source = 0  # with rows, prompts have twice the tokens
+    config.sampling.update(max_prompt_tokens=960, max_new_tokens=640)
     config.judge.update(max_chars=600, prompt_buckets=(256, 512, 1024))
     config.generator.update(prompt_buckets=(256, 1024))
     config.base.update(prompt_buckets=(512, 1024), rows=16)

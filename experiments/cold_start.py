@@ -16,7 +16,6 @@ import tqdm
 
 from datachef_jax.finetune import packing
 from datachef_jax.recipes import grammar
-from datachef_jax.recipes import parse
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.tasks import augment
 from datachef_jax.tasks.mini import rename
@@ -98,7 +97,7 @@ class Sampler:
             )
             asked.append(task)
             recipe = grammar.sample(task, rng, care=float(rng.random()))
-            texts.append(parse.render(recipe))
+            texts.append(grammar.write(task, recipe))
         seeds = [int(value) for value in rng.integers(2**31, size=_ROUND)]
         executions = self.executor.run(asked, texts, seeds, lambda count: None)
         verdicts = self.verifier.verify(

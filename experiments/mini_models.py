@@ -151,32 +151,27 @@ def make_policy(
 ) -> dict[str, float]:
     """Teaches the mini policy the recipe format and to copy names from its prompt.
 
-    The stages are a curriculum: pure copying, then the choice of sources, for prompts
-    with few of them first, then whole recipes. Choosing goes on beside the recipes:
-    in them it is so few of the tokens that the model forgot half of it.
+    The stages are a curriculum: pure copying, then the choice of sources from lists,
+    then whole recipes.
     """
     tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
     known = [task for task in tasks if not task.held_out]
-    recipes = functools.partial(
-        policy_corpus.random_recipes, known, tokenizer, style=style
-    )
     makers = {
         "spans": functools.partial(policy_corpus.spans, tokenizer),
         "lists": functools.partial(policy_corpus.lists, tokenizer),
-        "plans": functools.partial(recipes, plan_only=True),
-        "recipes": functools.partial(recipes, plan_only=False),
+        "recipes": functools.partial(
+            policy_corpus.random_recipes, known, tokenizer, style=style
+        ),
     }
     built = []
     for index, stage in enumerate(stages):
-        makes = [
-            functools.partial(makers[kind], seed=seed + index, **stage[kind])
-            for kind in makers
-            if kind in stage
-        ]
+        (kind,) = makers.keys() & stage.keys()
         built.append(
             supervised.Stage(
                 name=f"policy {index + 1}/{len(stages)}",
-                examples=functools.partial(_together, makes),
+                examples=functools.partial(
+                    makers[kind], seed=seed + index, **stage[kind]
+                ),
                 steps=stage["steps"],
                 **stage["shape"],
             )
@@ -189,12 +184,6 @@ def make_policy(
         workdir=workdir,
         evaluate=lambda model: {},
     )
-
-
-def _together(
-    makes: Sequence[Callable[[], Sequence[packing.TokenExample]]],
-) -> list[packing.TokenExample]:
-    return [example for make in makes for example in make()]
 
 
 def _judge_examples(

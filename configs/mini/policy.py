@@ -2,9 +2,9 @@
 
     python experiments/run.py --config=configs/mini/policy.py
 
-First it copies names from lists; then it lists the sources of random recipes of every
-degree of care on training tasks, then writes whole recipes too, with names and topics
-drawn anew.
+First it copies names, then it marks some of a list of sources and repeats those, then
+it writes random recipes of every degree of care for training tasks, with names and
+topics drawn anew.
 `cold_start.py` makes the shipped policy from it.
 """
 
@@ -31,29 +31,6 @@ def _lists(steps: int, most: int):
     )
 
 
-def _shown(row_tokens: int, fewest: int, most: int):
-    return dict(
-        count=8000,
-        min_sources=fewest,
-        max_sources=most,
-        topics_share=0.6,
-        max_tokens=row_tokens,
-    )
-
-
-def _plans(steps: int, row_tokens: int, fewest: int, most: int):
-    return dict(
-        steps=steps,
-        shape=dict(rows=8, row_tokens=row_tokens, row_targets=384),
-        plans=_shown(row_tokens, fewest, most),
-    )
-
-
-def _plans_and_recipes(steps: int, row_tokens: int, fewest: int, most: int):
-    stage = _plans(steps, row_tokens, fewest, most)
-    return stage | dict(recipes=_shown(row_tokens, fewest, most))
-
-
 def get_config() -> mlc.ConfigDict:
     """Returns every setting of the making."""
     config = base.get_config()
@@ -69,12 +46,17 @@ def get_config() -> mlc.ConfigDict:
         _spans(550, 4, 8, ", "),
         _spans(150, 6, 10, ", "),
         _lists(200, 4),
-        _lists(300, 10),
-        _plans(500, 384, 1, 4),
-        _plans(700, 576, 3, 9),
-        _plans(900, 768, 4, 12),
-        _plans_and_recipes(600, 768, 4, 12),
-        _plans_and_recipes(600, 768, 4, 12),
-        _plans_and_recipes(600, 768, 4, 12),
+        _lists(600, 12),
+        dict(
+            steps=700,
+            shape=dict(rows=8, row_tokens=640, row_targets=384),
+            recipes=dict(
+                count=8000,
+                min_sources=4,
+                max_sources=12,
+                topics_share=0.6,
+                max_tokens=640,
+            ),
+        ),
     )
     return config

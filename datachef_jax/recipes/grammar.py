@@ -4,18 +4,19 @@ Some are careful and some are not: a policy that starts from them has something 
 gain by learning which choices pay.
 """
 
+import json
+
 import numpy as np
 
 from datachef_jax.recipes import compose
+from datachef_jax.recipes import parse
 from datachef_jax.types import Recipe
 from datachef_jax.types import Task
 
-MOST_SOURCES = 5  # that a recipe uses
+_MOST_SOURCES = 5  # that a recipe uses
 
 
-def sample(
-    task: Task, rng: np.random.Generator, *, care: float, most: int = MOST_SOURCES
-) -> Recipe:
+def sample(task: Task, rng: np.random.Generator, *, care: float) -> Recipe:
     """Draws a recipe.
 
     Args:
@@ -23,15 +24,14 @@ def sample(
       rng: Randomness.
       care: In [0, 1]. How likely each source is handled as by an expert, and how far
         good sources are preferred; 0 chooses blindly and mends nothing.
-      most: Most sources to use.
 
     Returns:
-      A recipe on one to `most` of the sources, in the order of the task: which comes
+      A recipe on one to five of the sources, in the order of the task: which comes
       next is then the only choice, and a small policy makes it far more surely.
     """
     worth = np.array([source.expert.worth for source in task.sources])
     weights = 0.05 + (1.0 - care) + care * worth
-    count = int(rng.integers(1, min(most, len(task.sources)) + 1))
+    count = int(rng.integers(1, min(_MOST_SOURCES, len(task.sources)) + 1))
     chosen = rng.choice(
         len(task.sources), size=count, replace=False, p=weights / weights.sum()
     )
@@ -41,3 +41,19 @@ def sample(
         careful = rng.random() < care
         uses.append((source, source.expert if careful else source.plain))
     return compose.compose(uses, deduplicate=bool(rng.random() < 0.3 + 0.4 * care))
+
+
+def write(task: Task, recipe: Recipe) -> str:
+    """Returns a recipe's text after thinking that says of each source, + or -.
+
+    Whether the paper's policy thinks is open. A small one must: it then decides about
+    one source at a time, with its name at hand, and the plan repeats what is decided.
+    Without that it put a quarter of its probability on names that no prompt has.
+
+    Args:
+      task: Its sources, in the order of the prompt.
+      recipe: Uses some of them.
+    """
+    used = {item.dataset_id for item in recipe.training_data}
+    said = [f"{'+' if s.id in used else '-'}{json.dumps(s.id)}" for s in task.sources]
+    return "\n".join(["<think>", *said, "</think>", parse.render(recipe)])

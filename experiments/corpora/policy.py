@@ -6,7 +6,6 @@ import numpy as np
 
 from datachef_jax.finetune import packing
 from datachef_jax.recipes import grammar
-from datachef_jax.recipes import parse
 from datachef_jax.tasks import augment
 from datachef_jax.tasks.mini import names
 from datachef_jax.tasks.mini import rename
@@ -88,9 +87,9 @@ def lists(
 ) -> list[packing.TokenExample]:
     """Returns lists of sources with their columns, to be copied.
 
-    An example lists sources with their columns as prompts do, then names some of them
-    in the same order as plans do, then repeats those with their columns as scripts do;
-    the last two parts are to be learned.
+    An example lists sources with their columns as prompts do, then says + or - of
+    each as thinking does, then names the former as plans do, then repeats them with
+    their columns as scripts do; all but the first part is to be learned.
 
     Args:
       tokenizer: Of the policy.
@@ -109,10 +108,14 @@ def lists(
             columns += [rng.choice(names.QUALITIES)] if rng.random() < 0.2 else []
             quoted = "".join(f', "{column}"' for column in columns)
             entries.append((f'"{names.OWNER}/{stem}"', f"{quoted}\n"))
-        count = int(rng.integers(1, listed + 1))
-        chosen = sorted(rng.choice(listed, size=count, replace=False))
+        some = int(rng.integers(1, listed + 1))
+        chosen = sorted(rng.choice(listed, size=some, replace=False))
+        marked = "".join(
+            f"{'+' if i in chosen else '-'}{entries[i][0]}\n" for i in range(listed)
+        )
         ids = tokenizer.encode("".join(a + b for a, b in entries) + "\n")
-        learned = tokenizer.encode("".join(f"{entries[i][0]}\n" for i in chosen) + "\n")
+        learned = tokenizer.encode(f"{marked}\n")
+        learned += tokenizer.encode("".join(f"{entries[i][0]}\n" for i in chosen) + "\n")
         learned += tokenizer.encode("".join("".join(entries[i]) for i in chosen))
         mask = (False,) * len(ids) + (True,) * len(learned)
         examples.append(packing.TokenExample((*ids, *learned), mask))
@@ -129,14 +132,11 @@ def random_recipes(
     max_sources: int,
     topics_share: float,
     max_tokens: int,
-    plan_only: bool,
     seed: int,
 ) -> list[packing.TokenExample]:
     """Returns random recipes of every degree of care, with all names drawn anew.
 
     They teach the format and to copy names from the prompt, not which choices pay.
-    Which source comes next is a small part of a recipe and the hardest to learn, so it
-    is also taught apart, on lists of up to all sources.
 
     Args:
       tasks: Tasks whose sources the recipes use.
@@ -147,20 +147,17 @@ def random_recipes(
       max_sources: Most sources in a prompt.
       topics_share: Share of the prompts that are retold about other topics.
       max_tokens: Of prompt and recipe together.
-      plan_only: Whether only the list of sources is kept of a recipe.
       seed: Fixes them all.
     """
     rng = np.random.default_rng(seed)
-    most = max_sources if plan_only else grammar.MOST_SOURCES
     examples = []
     for _ in range(count):
         task = tasks[rng.integers(len(tasks))]
         task = augment.subset(task, rng, smallest=min_sources, largest=max_sources)
-        recipe = grammar.sample(task, rng, care=float(rng.random()), most=most)
+        recipe = grammar.sample(task, rng, care=float(rng.random()))
         replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
         prompt = _renamed(prompts.policy_messages(task, style), replace)
-        text = parse.render(recipe)
-        completion = replace(text.split("\n\n")[0] if plan_only else text)
+        completion = replace(grammar.write(task, recipe))
         examples.append(tokenize(prompt, completion, tokenizer, max_tokens=max_tokens))
     return examples
 

@@ -79,7 +79,7 @@ def test_every_copy_has_other_names_and_is_still_a_recipe(tasks):
     demonstration = cold_start.Demonstration(
         task=tasks[0].name,
         sources=tuple(source.id for source in tasks[0].sources),
-        recipe=parse.render(recipe),
+        recipe=grammar.write(tasks[0], recipe),
         score=1.0,
     )
     examples = cold_start.tokenize(

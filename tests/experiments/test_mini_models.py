@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -68,7 +69,7 @@ def _targets(example):
     return [t for t, m in zip(example.tokens, example.loss_mask, strict=True) if m]
 
 
-def _random_recipes(tasks, tokenizer, *, count: int, plan_only: bool):
+def _random_recipes(tasks, tokenizer, *, count: int):
     return policy_corpus.random_recipes(
         tasks,
         tokenizer,
@@ -78,13 +79,12 @@ def _random_recipes(tasks, tokenizer, *, count: int, plan_only: bool):
         max_sources=4,
         topics_share=0.5,
         max_tokens=640,
-        plan_only=plan_only,
         seed=0,
     )
 
 
 def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
-    examples = _random_recipes(tasks, tokenizer, count=20, plan_only=False)
+    examples = _random_recipes(tasks, tokenizer, count=20)
     for example in examples:
         recipe = parse.parse(tokenizer.decode(_targets(example)))
         prompt = tokenizer.decode(example.tokens[: example.loss_mask.index(True)])
@@ -94,18 +94,18 @@ def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
         assert example.tokens[-1] == tokenizer.end_id
 
 
-def test_plans_choose_from_the_sources_of_their_prompt(tasks, tokenizer):
-    examples = _random_recipes(tasks, tokenizer, count=80, plan_only=True)
+def test_thinking_decides_on_every_source_of_the_prompt(tasks, tokenizer):
     sizes = set()
-    for example in examples:
+    for example in _random_recipes(tasks, tokenizer, count=80):
         prompt = tokenizer.decode(example.tokens[: example.loss_mask.index(True)])
-        head, _, text = tokenizer.decode(_targets(example)).partition("\n")
-        chosen, _ = json.JSONDecoder().raw_decode(text)
-        assert head == "## Training Data"
-        assert 1 <= len({item["dataset_id"] for item in chosen}) == len(chosen)
+        text = tokenizer.decode(_targets(example))
+        thought = text.partition("</think>")[0].split("\n")[1:-1]
+        shown = re.findall(r'^("mini/\w+"), ', prompt, re.MULTILINE)
+        assert [line[1:] for line in thought] == shown
+        chosen = [line[2:-1] for line in thought if line[0] == "+"]
+        planned = [item.dataset_id for item in parse.parse(text).training_data]
+        assert planned == chosen
         sizes.add(len(chosen))
-        places = [prompt.index(f'\n"{item["dataset_id"]}", ') for item in chosen]
-        assert places == sorted(places)
     assert sizes == {1, 2, 3, 4}
 
 
@@ -127,12 +127,16 @@ def test_spans_copy_names_of_the_list_before_them(tokenizer):
 def test_lists_repeat_sources_with_their_columns(tokenizer):
     examples = policy_corpus.lists(tokenizer, count=50, max_sources=5, seed=0)
     for example in examples:
-        listed, planned, loaded = tokenizer.decode(example.tokens).split("\n\n")
+        listed, marked, planned, loaded = tokenizer.decode(example.tokens).split("\n\n")
         entries = dict(line.split(", ", 1) for line in listed.splitlines())
         assert loaded.splitlines() == [
             f"{name}, {entries[name]}" for name in planned.splitlines()
         ]
-        assert tokenizer.decode(_targets(example)) == f"{planned}\n\n{loaded}"
+        marks = marked.splitlines()
+        assert [mark[1:] for mark in marks] == list(entries)
+        assert [mark[1:] for mark in marks if mark[0] == "+"] == planned.splitlines()
+        learned = f"{marked}\n\n{planned}\n\n{loaded}"
+        assert tokenizer.decode(_targets(example)) == learned
 
 
 def test_a_demonstration_that_is_too_long_is_refused(tokenizer):
@@ -206,10 +210,6 @@ def test_excluded_questions_never_occur(tasks):
     assert not asked & {r.question for r in rows if r.grade in "BCE"}
 
 
-def test_a_stage_of_two_kinds_has_the_examples_of_both():
-    assert mini_models._together([lambda: [1, 2], lambda: [3]]) == [1, 2, 3]
-
-
 @pytest.mark.parametrize("what", ["base", "policy", "judge"])
 def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_path):
     shape = dict(rows=2, row_tokens=384, row_targets=320)
@@ -234,8 +234,7 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
         stages = [
             dict(steps=10, shape=shape, spans=spans),
             dict(steps=10, shape=shape, lists=dict(count=100, max_sources=3)),
-            dict(steps=20, shape=shape, plans=recipes),
-            dict(steps=80, shape=shape, plans=recipes, recipes=recipes),
+            dict(steps=100, shape=shape, recipes=recipes),
         ]
         figures = mini_models.make_policy(**shared, style=_STYLE, stages=stages)
     else:
