@@ -124,10 +124,10 @@ def get_config() -> mlc.ConfigDict:
         lambda_format=0.5,  # open in the paper
     )
     config.optimizer = dict(
-        learning_rate=3e-4,  # the paper: 5e-7, for 32 billion weights
+        learning_rate=1e-4,  # the paper: 5e-7, for 32 billion weights
         warmup_steps=2,
         b1=0.9,
-        b2=0.95,
+        b2=0.99,
         weight_decay=0.0,
         max_grad_norm=1.0,
     )

@@ -179,7 +179,7 @@ def make_policy(
     return supervised.train(
         _new_model(sizes, tokenizer.vocab_size, seed),
         built,
-        optimizer=_schedule(optimizers.muon, optimizer, stages),
+        optimizer=optimizers.muon(**optimizer),
         seed=seed,
         workdir=workdir,
         evaluate=lambda model: {},

@@ -22,9 +22,9 @@ def get_config() -> mlc.ConfigDict:
     config.cold_start = dict(
         demonstrations=1500,  # the paper: 5,000
         min_score=0.4,  # ours: what is graded below is rejected
-        copies=12,  # each retold with other names, the mini stand-in for more of them
+        copies=16,  # each retold with other names, the mini stand-in for more of them
         topics_share=0.6,
-        steps=1200,
+        steps=1600,
         shape=dict(rows=8, row_tokens=640, row_targets=384),
         optimizer=dict(
             learning_rate=2e-3,

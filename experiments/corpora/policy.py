@@ -104,7 +104,8 @@ def lists(
         stems = rng.choice(names.SOURCES, size=listed, replace=False)
         entries = []
         for stem in stems:
-            columns = [rng.choice(names.QUESTIONS), rng.choice(names.ANSWERS)]
+            columns = [rng.choice(names.QUESTIONS)]
+            columns += [rng.choice(names.ANSWERS)] if rng.random() < 0.8 else []
             columns += [rng.choice(names.QUALITIES)] if rng.random() < 0.2 else []
             quoted = "".join(f', "{column}"' for column in columns)
             entries.append((f'"{names.OWNER}/{stem}"', f"{quoted}\n"))

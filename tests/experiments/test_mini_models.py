@@ -236,6 +236,7 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
             dict(steps=10, shape=shape, lists=dict(count=100, max_sources=3)),
             dict(steps=100, shape=shape, recipes=recipes),
         ]
+        shared["optimizer"] = _OPTIMIZER | dict(steps=120)
         figures = mini_models.make_policy(**shared, style=_STYLE, stages=stages)
     else:
         stage = dict(steps=60, shape=shape, corpus=dict(rows=400, answers=200))
