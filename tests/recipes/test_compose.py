@@ -101,6 +101,18 @@ def test_random_recipes_keep_the_order_of_the_sources():
     assert sizes == {1, 2, 3, 4, 5}
 
 
+def test_thinking_says_of_every_source_in_order_whether_the_recipe_uses_it():
+    clean, _, prose, *_ = _TASK.sources
+    uses = [(clean, clean.expert), (prose, prose.expert)]
+    recipe = compose.compose(uses, deduplicate=False)
+    text = grammar.write(_TASK, recipe)
+    assert text.startswith(
+        '<think>\n+"mini/clean"\n-"mini/scored"\n+"mini/prose"\n-"mini/asked"\n'
+        '-"mini/bad"\n</think>\n## Training Data\n'
+    )
+    assert parse.parse(text) == recipe
+
+
 def test_the_expert_uses_good_sources_only():
     used = [item.dataset_id for item in handwritten.expert(_TASK).training_data]
     assert used == ["mini/clean", "mini/scored", "mini/prose"]
