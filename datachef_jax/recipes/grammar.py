@@ -48,7 +48,7 @@ def write(task: Task, recipe: Recipe) -> str:
 
     Whether the paper's policy thinks is open. A small one must: it then decides about
     one source at a time, with its name at hand, and the plan repeats what is decided.
-    Without that it put a quarter of its probability on names that no prompt has.
+    Without that it often named sources that its prompt does not have.
 
     Args:
       task: Its sources, in the order of the prompt.
