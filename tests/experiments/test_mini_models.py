@@ -126,6 +126,7 @@ def test_spans_copy_names_of_the_list_before_them(tokenizer):
 
 def test_lists_repeat_sources_with_their_columns(tokenizer):
     examples = policy_corpus.lists(tokenizer, count=50, max_sources=5, seed=0)
+    columns = set()
     for example in examples:
         listed, marked, planned, loaded = tokenizer.decode(example.tokens).split("\n\n")
         entries = dict(line.split(", ", 1) for line in listed.splitlines())
@@ -137,6 +138,8 @@ def test_lists_repeat_sources_with_their_columns(tokenizer):
         assert [mark[1:] for mark in marks if mark[0] == "+"] == planned.splitlines()
         learned = f"{marked}\n\n{planned}\n\n{loaded}"
         assert tokenizer.decode(_targets(example)) == learned
+        columns |= {len(line.split(", ")) for line in entries.values()}
+    assert columns == {1, 2, 3}  # without answers; with them; with a quality too
 
 
 def test_a_demonstration_that_is_too_long_is_refused(tokenizer):
