@@ -104,7 +104,7 @@ def get_config() -> mlc.ConfigDict:
             max_repetition=0.7,
             duplication_weight=1.0,
             contamination_weight=2.0,
-            min_rows=300,
+            min_rows=450,
         ),
     )
     config.rl = dict(

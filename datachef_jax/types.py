@@ -46,7 +46,7 @@ class Source:
       card: What it is and what is wrong with it, in words; shown to the policy.
       split: The only split there is.
       name: The only configuration there is.
-      examples: Its first rows as they are in the file, for the prompt.
+      examples: Some rows as they are in the file; a prompt shows the first of these.
       plain: The handling that maps question and answer and mends nothing.
       expert: The handling by somebody who read the card.
     """

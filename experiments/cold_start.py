@@ -128,7 +128,7 @@ def tokenize(
     max_tokens: int,
     seed: int,
 ) -> list[packing.TokenExample]:
-    """Returns every demonstration several times, each time with other names.
+    """Returns every demonstration several times, with other names and rows shown.
 
     Args:
       demonstrations: What to tokenize.
@@ -138,7 +138,7 @@ def tokenize(
       copies: How often each is retold.
       topics_share: Share that is retold about another topic.
       max_tokens: Of prompt and recipe together.
-      seed: Of the names.
+      seed: Of the names and the rows shown.
     """
     rng = np.random.default_rng(seed)
     named = {task.name: task for task in tasks}
@@ -149,12 +149,12 @@ def tokenize(
         shown = dataclasses.replace(
             task, sources=tuple(found[i] for i in demonstration.sources)
         )
-        prompt = prompts.policy_messages(shown, style)[0]["content"]
         for _ in range(copies):
+            prompt = prompts.policy_messages(augment.exchange_rows(shown, rng), style)
             replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
             examples.append(
                 policy_corpus.tokenize(
-                    [{"role": "user", "content": replace(prompt)}],
+                    [{"role": "user", "content": replace(prompt[0]["content"])}],
                     replace(demonstration.recipe),
                     tokenizer,
                     max_tokens=max_tokens,

@@ -1,5 +1,6 @@
 """The parts that experiments share, from the sections of a config; see `build`."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import pathlib
@@ -115,10 +116,22 @@ def check_prompts(
     tokenizer: ChatTokenizer,
     style: prompts.PromptStyle,
 ) -> None:
-    """Makes sure that every prompt fits, that of all sources included."""
+    """Makes sure that every prompt fits: of all sources, whichever rows it shows."""
     limit = config.sampling.max_prompt_tokens
+
+    def tokens(row: Mapping[str, Any]) -> int:
+        return len(tokenizer.encode(prompts.show_row(row, style)))
+
     for task in tasks:
-        length = len(prompt(task, tokenizer, style))
+        sources = [
+            dataclasses.replace(
+                source,
+                examples=tuple(sorted(source.examples, key=tokens, reverse=True)),
+            )
+            for source in task.sources
+        ]
+        longest = dataclasses.replace(task, sources=tuple(sources))
+        length = len(prompt(longest, tokenizer, style))
         checks.require(
             length <= limit,
             "config.sampling.max_prompt_tokens",

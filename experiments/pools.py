@@ -56,12 +56,13 @@ def stream(
       largest: Most sources.
       exchange_ids: Whether sources get other ids each time, drawn from those of all
         `tasks`; see `augment.exchange_ids`.
-      seed: Of the order, the subsets and the ids.
+      seed: Of the order, the subsets, the ids and the rows shown.
     """
     ids = sorted({source.id for task in tasks for source in task.sources})
 
     def show(task: types.Task, rng: np.random.Generator) -> types.Task:
         task = augment.subset(task, rng, smallest=smallest, largest=largest)
+        task = augment.exchange_rows(task, rng)
         return augment.exchange_ids(task, rng, ids) if exchange_ids else task
 
     order = grain.MapDataset.source(list(tasks)).seed(seed).shuffle()

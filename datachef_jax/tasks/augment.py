@@ -1,4 +1,4 @@
-"""More tasks from few: the same benchmark with other sources, or other names of them."""
+"""More tasks from few: the same benchmark with other sources, names or rows shown."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -43,5 +43,27 @@ def exchange_ids(task: Task, rng: np.random.Generator, ids: Sequence[str]) -> Ta
     sources = [
         dataclasses.replace(source, id=str(new))
         for source, new in zip(task.sources, drawn, strict=True)
+    ]
+    return dataclasses.replace(task, sources=tuple(sources))
+
+
+def exchange_rows(task: Task, rng: np.random.Generator) -> Task:
+    """Returns the task with the example rows of every source in random order.
+
+    A prompt shows the first of them. If that were always the same row, a small policy
+    would learn the row by heart instead of what its kind looks like.
+
+    Args:
+      task: A task.
+      rng: Randomness.
+    """
+    sources = [
+        dataclasses.replace(
+            source,
+            examples=tuple(
+                source.examples[i] for i in rng.permutation(len(source.examples))
+            ),
+        )
+        for source in task.sources
     ]
     return dataclasses.replace(task, sources=tuple(sources))

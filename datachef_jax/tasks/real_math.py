@@ -17,7 +17,7 @@ from datachef_jax.types import Source
 from datachef_jax.types import Task
 
 _VARIABLE = "DATACHEF_DATA"
-_EXAMPLES = 3  # rows of a source that a prompt may show
+_EXAMPLES = 8  # rows of a source of which a prompt shows some
 
 # (hub id, file, format, records, card, expert, plain user and assistant)
 _CATALOGUE = (

@@ -57,16 +57,18 @@ def _cut(value: Any, max_chars: int) -> Any:
     return value
 
 
+def show_row(row: Mapping[str, Any], style: PromptStyle) -> str:
+    """Returns a dataset's row as prompts show it."""
+    return json.dumps(_cut(row, style.max_example_chars), ensure_ascii=False)
+
+
 def _describe(source: Source, style: PromptStyle) -> str:
     # What it is comes before its name: a model that reads from left to right then knows
     # at the name whether it wants it. The names stand as a script would load them.
     size = f"({source.split}, {source.name}, {source.num_rows} rows)"
     names = ", ".join(json.dumps(name) for name in (source.id, *source.columns))
     head = f"{size} {source.card}\n{names}"
-    rows = [
-        json.dumps(_cut(row, style.max_example_chars), ensure_ascii=False)
-        for row in source.examples[: style.examples_per_source]
-    ]
+    rows = [show_row(row, style) for row in source.examples[: style.examples_per_source]]
     return "\n".join([head, *rows])
 
 

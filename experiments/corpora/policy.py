@@ -155,6 +155,7 @@ def random_recipes(
     for _ in range(count):
         task = tasks[rng.integers(len(tasks))]
         task = augment.subset(task, rng, smallest=min_sources, largest=max_sources)
+        task = augment.exchange_rows(task, rng)
         recipe = grammar.sample(task, rng, care=float(rng.random()))
         replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
         prompt = _renamed(prompts.policy_messages(task, style), replace)

@@ -1,6 +1,7 @@
 """Tests for experiments/cold_start.py."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -87,16 +88,19 @@ def test_every_copy_has_other_names_and_is_still_a_recipe(tasks):
         tasks,
         tokenizer,
         style=_STYLE,
-        copies=3,
+        copies=20,
         topics_share=1.0,
         max_tokens=704,
         seed=0,
     )
-    assert len({example.tokens for example in examples}) == 3
+    assert len({example.tokens for example in examples}) == 20
+    openings = set()
     for example in examples:
         start = example.loss_mask.index(True)
         prompt = tokenizer.decode(example.tokens[:start])
         assert tasks[0].instruction not in prompt
+        openings.update(re.findall("The answer|Let me see|I worked i", prompt))
         retold = parse.parse(tokenizer.decode(example.tokens[start:]))
         for item in retold.training_data:
             assert f'"{item.dataset_id}"' in prompt
+    assert len(openings) == 3  # of the source whose answers are sentences

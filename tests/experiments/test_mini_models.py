@@ -94,6 +94,16 @@ def test_random_recipes_are_recipes_and_only_they_are_learned(tasks, tokenizer):
         assert example.tokens[-1] == tokenizer.end_id
 
 
+def test_sentences_of_every_opening_are_shown_for_each_task(tasks, tokenizer):
+    openings = {}
+    for task in tasks[:2]:
+        for example in _random_recipes([task], tokenizer, count=80):
+            prompt = tokenizer.decode(example.tokens[: example.loss_mask.index(True)])
+            found = re.findall("The answer|Let me see|I worked i", prompt)
+            openings.setdefault(task.name, set()).update(found)
+    assert {len(found) for found in openings.values()} == {3}
+
+
 def test_thinking_decides_on_every_source_of_the_prompt(tasks, tokenizer):
     sizes = set()
     for example in _random_recipes(tasks, tokenizer, count=80):

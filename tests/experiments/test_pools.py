@@ -19,6 +19,7 @@ def _task(name: str) -> types.Task:
             columns=("a",),
             num_rows=1,
             card="",
+            examples=({"a": 1}, {"a": 2}, {"a": 3}),
             plain=handling,
             expert=handling,
         )
@@ -75,6 +76,15 @@ def test_a_source_comes_under_other_ids_and_stays_what_it_is():
         for source in task.sources:
             found.setdefault(source.path.name, set()).add(source.id)
     assert found == {letter: {f"mini/{i}" for i in "abcdef"} for letter in "abcdef"}
+
+
+def test_a_source_shows_each_of_its_rows_in_time():
+    stream = _stream(0)
+    found = {}
+    for task in [task for _ in range(20) for task in next(stream)]:
+        for source in task.sources:
+            found.setdefault(source.id, set()).add(source.examples[0]["a"])
+    assert found == {f"mini/{letter}": {1, 2, 3} for letter in "abcdef"}
 
 
 def test_the_stream_follows_from_its_seed_and_goes_on_where_it_stood():

@@ -35,7 +35,7 @@ _HOW_TO_ANSWER = {
     "json": 'Answer as {"answer": "result"}.',
 }
 _WRAP = {"plain": "{}", "letter": "{}", "boxed": "to_boxed({})", "json": "to_json({})"}
-_EXAMPLES = 3  # rows of a source that a prompt may show
+_EXAMPLES = 8  # rows of a source of which a prompt shows some
 _LAYOUTS = ("jsonl", "csv", "parquet", "examples", "by_id")
 
 
