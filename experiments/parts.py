@@ -95,9 +95,7 @@ def tasks(
         return pools.load(kind, settings, folder=workdir / "pool", root=root)
 
 
-def held_out(
-    tasks: Sequence[types.Task], names: Sequence[str]
-) -> list[types.Task]:
+def held_out(tasks: Sequence[types.Task], names: Sequence[str]) -> list[types.Task]:
     """Returns the tasks to evaluate on, in the order of the config."""
     found = {task.name: task for task in tasks if task.held_out}
     for name in names:
@@ -240,9 +238,7 @@ def sandbox(
     del settings["row_cap"]
     workers = settings.pop("workers")
     limits = sandbox_pool.Limits(**settings)
-    return sandbox_pool.Sandbox(
-        limits=limits, workers=workers, answer=generator.answer
-    )
+    return sandbox_pool.Sandbox(limits=limits, workers=workers, answer=generator.answer)
 
 
 def executor(

@@ -68,7 +68,9 @@ def _describe(source: Source, style: PromptStyle) -> str:
     size = f"({source.split}, {source.name}, {source.num_rows} rows)"
     names = ", ".join(json.dumps(name) for name in (source.id, *source.columns))
     head = f"{size} {source.card}\n{names}"
-    rows = [show_row(row, style) for row in source.examples[: style.examples_per_source]]
+    rows = [
+        show_row(row, style) for row in source.examples[: style.examples_per_source]
+    ]
     return "\n".join([head, *rows])
 
 
