@@ -267,6 +267,7 @@ def _parts(rollout: Rollout) -> list[tuple[str, str]]:
         for item in recipe.training_data
     ]
     return [
+        ("Thinking", parse.split_thinking(rollout.completion)[0]),
         ("Plan", "\n".join([*plan, "", recipe.workflow])),
         ("Processing script", recipe.processing),
         ("Verification script", recipe.verification),

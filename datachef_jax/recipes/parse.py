@@ -51,7 +51,7 @@ def parse(text: str) -> Recipe:
         text.encode()
     except UnicodeEncodeError as error:
         raise ParseError(f"the text is not valid Unicode: {error.reason}") from error
-    rest = _after_heading(_without_thinking(text), _DATA)
+    rest = _after_heading(split_thinking(text)[1], _DATA)
     data, workflow_at = _before_heading(rest, _WORKFLOW)
     rest = rest[workflow_at:]
     opened = list(_OPENING.finditer(rest))
@@ -76,16 +76,23 @@ def parse(text: str) -> Recipe:
     )
 
 
-def _without_thinking(text: str) -> str:
-    """Cuts off thinking; its opening tag may stand in the prompt already."""
+def split_thinking(text: str) -> tuple[str, str]:
+    """Returns the thinking, "" if there is none, and what follows it.
+
+    Its opening tag may stand in the prompt already.
+
+    Raises:
+      ParseError: If the thinking never ends.
+    """
     if text.lstrip().startswith("<think>") and "</think>" not in text:
         raise ParseError("the thinking never ends: no </think>")
     heading = _heading(_DATA).search(text)
     end = text.find("</think>")
     opened = text.lstrip().startswith("<think>")
     if end >= 0 and (opened or heading is None or end < heading.start()):
-        return text[end + len("</think>") :]
-    return text
+        thinking = text[:end].strip().removeprefix("<think>").strip()
+        return thinking, text[end + len("</think>") :]
+    return "", text
 
 
 def _heading(title: str) -> re.Pattern[str]:

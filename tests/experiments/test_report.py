@@ -63,7 +63,7 @@ def _recipe() -> str:
         processing=f"print('{_ATTACK}')\n",
         verification=f"# {_ATTACK}\n",
     )
-    return parse.render(recipe)
+    return f"<think>\n{_ATTACK}\n</think>\n{parse.render(recipe)}"
 
 
 def _summary() -> dict:
@@ -147,7 +147,7 @@ def test_the_best_and_the_worst_recipe_stand_with_their_parts(run):
     page = report.draw(run).read_text()
     best, worst = page.index("The best recipe"), page.index("The worst recipe")
     assert best < page.index("90.0", best) < worst
-    for part in ("Plan", "Processing script", "Verification script", "Log"):
+    for part in ("Thinking", "Plan", "Processing script", "Verification script", "Log"):
         assert best < page.index(part, best) < worst
     assert worst < page.index("What it wrote")
 

@@ -57,6 +57,15 @@ def test_what_models_write_around_it_is_tolerated(text):
     assert parse.parse(text) == _RECIPE
 
 
+def test_thinking_is_split_from_what_follows():
+    assert parse.split_thinking("<think>\na\nb\n</think>\n" + _TEXT) == (
+        "a\nb",
+        "\n" + _TEXT,
+    )
+    assert parse.split_thinking("still\n</think>" + _TEXT) == ("still", _TEXT)
+    assert parse.split_thinking(_TEXT) == ("", _TEXT)
+
+
 def test_a_script_may_speak_of_thinking():
     recipe = Recipe(
         training_data=_RECIPE.training_data,
