@@ -26,6 +26,7 @@ from experiments import environment
 from experiments import evaluation
 from experiments import grpo
 from experiments import parts
+from experiments import pools
 from experiments import span
 from experiments import supervised
 from experiments import table1
@@ -159,8 +160,12 @@ def _cold_start(
         for section in ("policy", "judge", "generator")
     )
     style = prompts.PromptStyle(**config.prompt)
-    tasks = parts.tasks(config, workdir, root)
-    tasks = [task for task in tasks if not task.held_out]
+    tasks = pools.mini_training_tasks(
+        config.cold_start.pools,
+        seed=config.pool.seed,
+        benchmark_size=config.pool.benchmark_size,
+        folder=workdir / "pool",
+    )
     parts.check_prompts(config, tasks, tokenizer, style)
     sandbox = parts.sandbox(config, generator, tokenizer)
     return cold_start.ColdStart(

@@ -1,6 +1,7 @@
 """Task pools by the name a config gives them, and the stream of tasks of a run."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -36,6 +37,31 @@ def load(
         raise ValueError(f"kind must be one of {sorted(pools)}, got {kind!r}")
     build, place = pools[kind]
     return build(place, **settings)
+
+
+def mini_training_tasks(
+    pools: int, *, seed: int, benchmark_size: int, folder: pathlib.Path
+) -> list[types.Task]:
+    """Returns the training tasks of several mini pools, `<name>-<seed>` by name.
+
+    In one pool a task's sources have their columns, layout and rows for good. A policy
+    that imitates recipes for one pool learns that "id" means sentences in this task
+    and boxed answers in that one, and reads no card.
+
+    Args:
+      pools: How many pools, of `seed` and those after it.
+      seed: Of the first pool.
+      benchmark_size: Questions in each benchmark.
+      folder: One subfolder a pool is written below it.
+    """
+    return [
+        dataclasses.replace(task, name=f"{task.name}-{number}")
+        for number in range(seed, seed + pools)
+        for task in mini_pool.build(
+            folder / str(number), seed=number, benchmark_size=benchmark_size
+        )
+        if not task.held_out
+    ]
 
 
 def stream(

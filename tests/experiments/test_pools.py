@@ -97,6 +97,28 @@ def test_the_stream_follows_from_its_seed_and_goes_on_where_it_stood():
     assert [_shown(next(resumed)) for _ in range(3)] == steps[3:]
 
 
+def test_the_training_tasks_of_several_pools_have_other_files(
+    tmp_path,
+):
+    tasks = pools.mini_training_tasks(2, seed=3, benchmark_size=4, folder=tmp_path)
+    assert len({task.name for task in tasks}) == len(tasks) == 18
+    assert not any(task.held_out for task in tasks)
+    first, second = tasks[:9], tasks[9:]
+    shown_alike = 0
+    for a, b in zip(first, second, strict=True):
+        assert (a.name, b.name) == (f"{a.benchmark[:-2]}-3", f"{a.benchmark[:-2]}-4")
+        assert (a.instruction, a.contract) == (b.instruction, b.contract)
+        layouts = [
+            {source.card: (source.format, source.columns) for source in task.sources}
+            for task in (a, b)
+        ]
+        shown_alike += sum(
+            layouts[0][card] == layouts[1][card]
+            for card in layouts[0].keys() & layouts[1].keys()
+        )
+    assert shown_alike <= 3  # of more than 60
+
+
 def test_an_unknown_pool_is_refused(tmp_path):
     with pytest.raises(ValueError, match="kind must be one of .*'mini'.* got 'maxi'"):
         pools.load("maxi", {}, folder=tmp_path, root=tmp_path)
