@@ -28,6 +28,7 @@ from datachef_jax.text import tokenizer as tokenizer_lib
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.types import Task
 from datachef_jax.verifier import rubric
+from experiments import pools as task_pools
 from experiments import supervised
 from experiments.corpora import base as base_corpus
 from experiments.corpora import judge as judge_corpus
@@ -144,6 +145,7 @@ def make_policy(
     optimizer: Mapping[str, Any],
     stages: Sequence[Mapping[str, Any]],
     style: prompts.PromptStyle,
+    pools: int,
     pool_seed: int,
     benchmark_size: int,
     seed: int,
@@ -154,8 +156,12 @@ def make_policy(
     The stages are a curriculum: pure copying, then the choice of sources from lists,
     then whole recipes.
     """
-    tasks = pool.build(workdir / "pool", seed=pool_seed, benchmark_size=benchmark_size)
-    known = [task for task in tasks if not task.held_out]
+    known = task_pools.mini_training_tasks(
+        pools,
+        seed=pool_seed,
+        benchmark_size=benchmark_size,
+        folder=workdir / "pool",
+    )
     makers = {
         "spans": functools.partial(policy_corpus.spans, tokenizer),
         "lists": functools.partial(policy_corpus.lists, tokenizer),

@@ -2,9 +2,9 @@
 
     python experiments/run.py --config=configs/mini/policy.py
 
-First it copies names, then it marks some of a list of sources and repeats those, then
-it writes random recipes of every degree of care for training tasks, with names and
-topics drawn anew.
+First it copies names, then it marks some of a list of sources, repeating what is
+remarked of each, and repeats those, then it writes random recipes of every degree of
+care for training tasks, with names and topics drawn anew.
 `cold_start.py` makes the shipped policy from it.
 """
 
@@ -50,6 +50,7 @@ def get_config() -> mlc.ConfigDict:
     config = base.get_config()
     config.experiment = "make_policy"
     del config.documents, config.stage
+    config.pools = 8  # as in the cold start
     config.prompt = dict(
         rules=False, toolkit="", examples_per_source=1, max_example_chars=10
     )
@@ -64,6 +65,6 @@ def get_config() -> mlc.ConfigDict:
         _lists(200, 4),
         _lists(600, 12),
         _recipes(600, 448, 2, 6),
-        _recipes(700, 640, 4, 12),
+        _recipes(700, 656, 4, 12),
     )
     return config

@@ -7,6 +7,7 @@ import numpy as np
 from datachef_jax.finetune import packing
 from datachef_jax.recipes import grammar
 from datachef_jax.tasks import augment
+from datachef_jax.tasks.mini import kinds
 from datachef_jax.tasks.mini import names
 from datachef_jax.tasks.mini import rename
 from datachef_jax.text import prompts
@@ -85,11 +86,12 @@ def spans(
 def lists(
     tokenizer: ChatTokenizer, *, count: int, max_sources: int, seed: int
 ) -> list[packing.TokenExample]:
-    """Returns lists of sources with their columns, to be copied.
+    """Returns lists of sources with their remarks and columns, to be copied.
 
-    An example lists sources with their columns as prompts do, then says + or - of
-    each as thinking does, then names the former as plans do, then repeats them with
-    their columns as scripts do; all but the first part is to be learned.
+    An example lists sources with remark and columns as prompts do, then says + or - of
+    each and repeats the remark as thinking does, then names the former as plans do,
+    then repeats them with their columns as scripts do; all but the first part is to be
+    learned.
 
     Args:
       tokenizer: Of the policy.
@@ -98,23 +100,27 @@ def lists(
       seed: Fixes them all.
     """
     rng = np.random.default_rng(seed)
+    known = [kind.remark for kind in kinds.KINDS.values()]
     examples = []
     for _ in range(count):
         listed = int(rng.integers(2, max_sources + 1))
         stems = rng.choice(names.SOURCES, size=listed, replace=False)
-        entries = []
+        remarks, entries = [], []
         for stem in stems:
             columns = [rng.choice(names.QUESTIONS)]
             columns += [rng.choice(names.ANSWERS)] if rng.random() < 0.8 else []
             columns += [rng.choice(names.QUALITIES)] if rng.random() < 0.2 else []
             quoted = "".join(f', "{column}"' for column in columns)
+            remarks.append(f"{rng.choice(known)}\n")
             entries.append((f'"{names.OWNER}/{stem}"', f"{quoted}\n"))
         some = int(rng.integers(1, listed + 1))
         chosen = sorted(rng.choice(listed, size=some, replace=False))
         marked = "".join(
-            f"{'+' if i in chosen else '-'}{entries[i][0]}\n" for i in range(listed)
+            f"{'+' if i in chosen else '-'}{entries[i][0]} {remarks[i]}"
+            for i in range(listed)
         )
-        ids = tokenizer.encode("".join(a + b for a, b in entries) + "\n")
+        shown = "".join(r + a + b for r, (a, b) in zip(remarks, entries, strict=True))
+        ids = tokenizer.encode(f"{shown}\n")
         learned = tokenizer.encode(f"{marked}\n")
         planned = "".join(f"{entries[i][0]}\n" for i in chosen)
         learned += tokenizer.encode(f"{planned}\n")

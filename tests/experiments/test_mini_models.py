@@ -110,9 +110,9 @@ def test_thinking_decides_on_every_source_of_the_prompt(tasks, tokenizer):
         prompt = tokenizer.decode(example.tokens[: example.loss_mask.index(True)])
         text = tokenizer.decode(_targets(example))
         thought = text.partition("</think>")[0].split("\n")[1:-1]
-        shown = re.findall(r'^("mini/\w+"), ', prompt, re.MULTILINE)
-        assert [line[1:] for line in thought] == shown
-        chosen = [line[2:-1] for line in thought if line[0] == "+"]
+        shown = re.findall(r'\. ([^.]+\.)\n("mini/\w+"), ', prompt)
+        assert [line[1:] for line in thought] == [f"{b} {a}" for a, b in shown]
+        chosen = [line.split('"')[1] for line in thought if line[0] == "+"]
         planned = [item.dataset_id for item in parse.parse(text).training_data]
         assert planned == chosen
         sizes.add(len(chosen))
@@ -139,13 +139,17 @@ def test_lists_repeat_sources_with_their_columns(tokenizer):
     columns = set()
     for example in examples:
         listed, marked, planned, loaded = tokenizer.decode(example.tokens).split("\n\n")
-        entries = dict(line.split(", ", 1) for line in listed.splitlines())
+        remarks, lines = listed.splitlines()[::2], listed.splitlines()[1::2]
+        entries = dict(line.split(", ", 1) for line in lines)
         assert loaded.splitlines() == [
             f"{name}, {entries[name]}" for name in planned.splitlines()
         ]
         marks = marked.splitlines()
-        assert [mark[1:] for mark in marks] == list(entries)
-        assert [mark[1:] for mark in marks if mark[0] == "+"] == planned.splitlines()
+        assert [mark[1:].split(" ", 1) for mark in marks] == [
+            [name, remark] for name, remark in zip(entries, remarks, strict=True)
+        ]
+        chosen = [mark[1:].split(" ")[0] for mark in marks if mark[0] == "+"]
+        assert chosen == planned.splitlines()
         learned = f"{marked}\n\n{planned}\n\n{loaded}"
         assert tokenizer.decode(_targets(example)) == learned
         columns |= {len(line.split(", ")) for line in entries.values()}
@@ -250,7 +254,9 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
             dict(steps=100, shape=shape, recipes=recipes),
         ]
         shared["optimizer"] = _OPTIMIZER | dict(steps=120)
-        figures = mini_models.make_policy(**shared, style=_STYLE, stages=stages)
+        figures = mini_models.make_policy(
+            **shared, style=_STYLE, pools=2, stages=stages
+        )
     else:
         stage = dict(steps=60, shape=shape, corpus=dict(rows=400, answers=200))
         figures = mini_models.make_judge(

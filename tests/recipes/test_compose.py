@@ -16,7 +16,7 @@ from datachef_jax.types import Source
 from datachef_jax.types import Task
 
 
-def _source(name, worth, **expert):
+def _source(name, worth, remark, **expert):
     plain = Handling(user='row["q"]', assistant='row["a"]', worth=worth)
     return Source(
         id=f"mini/{name}",
@@ -25,7 +25,7 @@ def _source(name, worth, **expert):
         records="",
         columns=("q", "a"),
         num_rows=7,
-        card="",
+        card=f"Topic: t. {remark}",
         plain=plain,
         expert=Handling(**{"user": plain.user, "assistant": plain.assistant} | expert,
                         worth=worth),
@@ -42,11 +42,11 @@ _TASK = Task(
     metric="exact_match",
     examples=(Example(question="q", answer="a"),),
     sources=(
-        _source("clean", 1.0),
-        _source("scored", 1.0, keep='row["s"] >= 3'),
-        _source("prose", 1.0, assistant='to_boxed(extract_final(row["a"]))'),
-        _source("asked", 0.7, assistant='row["response"]', generate=True),
-        _source("bad", 0.0),
+        _source("clean", 1.0, "Good."),
+        _source("scored", 1.0, "Graded.", keep='row["s"] >= 3'),
+        _source("prose", 1.0, "Prose.", assistant='to_boxed(extract_final(row["a"]))'),
+        _source("asked", 0.7, "Asked.", assistant='row["response"]', generate=True),
+        _source("bad", 0.0, "Bad."),
     ),
 )
 
@@ -107,8 +107,9 @@ def test_thinking_says_of_every_source_in_order_whether_the_recipe_uses_it():
     recipe = compose.compose(uses, deduplicate=False)
     text = grammar.write(_TASK, recipe)
     assert text.startswith(
-        '<think>\n+"mini/clean"\n-"mini/scored"\n+"mini/prose"\n-"mini/asked"\n'
-        '-"mini/bad"\n</think>\n## Training Data\n'
+        '<think>\n+"mini/clean" Good.\n-"mini/scored" Graded.\n'
+        '+"mini/prose" Prose.\n-"mini/asked" Asked.\n'
+        '-"mini/bad" Bad.\n</think>\n## Training Data\n'
     )
     assert parse.parse(text) == recipe
 
