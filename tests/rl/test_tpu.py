@@ -8,6 +8,7 @@ from jax.experimental import topologies
 import jax.numpy as jnp
 import pytest
 
+from configs import quickstart
 from datachef_jax.models.qwen3.config import Qwen3Config
 from datachef_jax.models.qwen3.model import Qwen3
 from datachef_jax.parallel import sharding
@@ -17,19 +18,7 @@ pytest.importorskip("libtpu")  # requirements-parity.txt
 pytestmark = pytest.mark.parity
 
 _ROWS, _TIME, _NEW = 8, 512, 128
-_MINI = Qwen3Config(
-    vocab_size=1024,
-    hidden_size=128,
-    intermediate_size=256,
-    num_layers=4,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=32,
-    rope_theta=10_000.0,
-    rms_norm_eps=1e-6,
-    tie_embeddings=True,
-    max_positions=2048,
-)
+_MINI = Qwen3Config(**quickstart.get_config().architecture, vocab_size=1024)
 # Without them the wheel looks for a TPU's metadata server for minutes.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
