@@ -136,7 +136,7 @@ def tokenize(
       tokenizer: Of the policy.
       style: Of the prompts.
       copies: How often each is retold.
-      topics_share: Share that is retold about another topic.
+      topics_share: Share that is retold about another topic, with other questions.
       max_tokens: Of prompt and recipe together.
       seed: Of the names and the rows shown.
     """
@@ -150,8 +150,12 @@ def tokenize(
             task, sources=tuple(found[i] for i in demonstration.sources)
         )
         for _ in range(copies):
-            prompt = prompts.policy_messages(augment.exchange_rows(shown, rng), style)
-            replace = rename.renamer(rng, topics=bool(rng.random() < topics_share))
+            told = augment.exchange_rows(shown, rng)
+            topics = bool(rng.random() < topics_share)
+            if topics:
+                told = policy_corpus.made_up_questions(told, rng, tokenizer)
+            prompt = prompts.policy_messages(told, style)
+            replace = rename.renamer(rng, topics=topics)
             examples.append(
                 policy_corpus.tokenize(
                     [{"role": "user", "content": replace(prompt[0]["content"])}],

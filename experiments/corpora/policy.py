@@ -1,6 +1,8 @@
 """What the mini policy reads before GRPO: prompts with recipes for them."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
+import functools
 
 import numpy as np
 
@@ -169,6 +171,42 @@ def random_recipes(
         completion = replace(grammar.write(task, recipe))
         examples.append(tokenize(prompt, completion, tokenizer, max_tokens=max_tokens))
     return examples
+
+
+def made_up_questions(
+    task: Task, rng: np.random.Generator, tokenizer: ChatTokenizer
+) -> Task:
+    """Returns the task with other questions in its example rows, which mean nothing.
+
+    Retold about another topic, a task's rows still had its own questions. A policy that
+    has seen no others copies names badly beside the words of a new task's questions.
+
+    Args:
+      task: A mini task: the first column of its sources has the question, and its
+        cards begin with the topic.
+      rng: Randomness.
+      tokenizer: Its tokens make the questions, so that each has been seen.
+    """
+    words = _words(tokenizer)
+    starts: dict[str, str] = {}
+    sources = []
+    for source in task.sources:
+        topic = source.card.partition(". ")[0]
+        start = starts.setdefault(topic, str(rng.choice(words)))
+        rows = tuple(
+            row | {source.columns[0]: start + "".join(rng.choice(words, size=4))}
+            for row in source.examples
+        )
+        sources.append(dataclasses.replace(source, examples=rows))
+    return dataclasses.replace(task, sources=tuple(sources))
+
+
+@functools.cache
+def _words(tokenizer: ChatTokenizer) -> np.ndarray:
+    """Returns the tokens that a cell of a row may hold."""
+    tokens = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
+    plain = [t for t in tokens if t.isascii() and t.isprintable() and '"' not in t]
+    return np.array([token for token in plain if token])
 
 
 def _renamed(

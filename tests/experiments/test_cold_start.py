@@ -99,6 +99,7 @@ def test_every_copy_has_other_names_and_is_still_a_recipe(tasks):
         start = example.loss_mask.index(True)
         prompt = tokenizer.decode(example.tokens[:start])
         assert tasks[0].instruction not in prompt
+        assert "gcd of" not in prompt  # nor its questions
         openings.update(re.findall("The answer|Let me see|I worked i", prompt))
         retold = parse.parse(tokenizer.decode(example.tokens[start:]))
         for item in retold.training_data:

@@ -1,6 +1,7 @@
 """Tests for experiments/{mini_models,supervised}.py and experiments/corpora."""
 
 import json
+import os
 import pathlib
 import re
 
@@ -102,6 +103,25 @@ def test_sentences_of_every_opening_are_shown_for_each_task(tasks, tokenizer):
             found = re.findall("The answer|Let me see|I worked i", prompt)
             openings.setdefault(task.name, set()).update(found)
     assert {len(found) for found in openings.values()} == {3}
+
+
+def test_made_up_questions_are_any_tokens_and_leave_the_rest_alone(tasks, tokenizer):
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(40):
+        told = policy_corpus.made_up_questions(tasks[0], rng, tokenizer)
+        starts = {}
+        for before, after in zip(tasks[0].sources, told.sources, strict=True):
+            column = before.columns[0]
+            for old, new in zip(before.examples, after.examples, strict=True):
+                assert new[column] != old[column]
+                assert {**new, column: ""} == {**old, column: ""}
+                starts.setdefault(before.card.split(". ")[0], []).append(new[column])
+                seen.update(tokenizer.encode(new[column]))
+        for questions in starts.values():  # a topic's questions begin alike
+            assert len(os.path.commonprefix(questions)) >= 1
+            assert len(set(questions)) > len(questions) / 2
+    assert len(seen) > 1000
 
 
 def test_thinking_decides_on_every_source_of_the_prompt(tasks, tokenizer):
