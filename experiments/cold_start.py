@@ -153,7 +153,9 @@ def tokenize(
             told = augment.exchange_rows(shown, rng)
             topics = bool(rng.random() < topics_share)
             if topics:
-                told = policy_corpus.made_up_questions(told, rng, tokenizer)
+                told = policy_corpus.made_up_questions(
+                    told, rng, tokenizer, shown_chars=style.max_example_chars
+                )
             prompt = prompts.policy_messages(told, style)
             replace = rename.renamer(rng, topics=topics)
             examples.append(

@@ -26,7 +26,7 @@ def get_config() -> mlc.ConfigDict:
         copies=16,  # each retold with other names, the mini stand-in for more of them
         topics_share=0.6,
         steps=1600,
-        shape=dict(rows=8, row_tokens=672, row_targets=384),
+        shape=dict(rows=8, row_tokens=704, row_targets=384),
         optimizer=dict(
             learning_rate=2e-3,
             warmup_steps=50,

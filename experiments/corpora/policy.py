@@ -174,7 +174,7 @@ def random_recipes(
 
 
 def made_up_questions(
-    task: Task, rng: np.random.Generator, tokenizer: ChatTokenizer
+    task: Task, rng: np.random.Generator, tokenizer: ChatTokenizer, *, shown_chars: int
 ) -> Task:
     """Returns the task with other questions in its example rows, which mean nothing.
 
@@ -186,15 +186,18 @@ def made_up_questions(
         cards begin with the topic.
       rng: Randomness.
       tokenizer: Its tokens make the questions, so that each has been seen.
+      shown_chars: What a prompt shows of a question; it ends with a whole token.
     """
     words = _words(tokenizer)
+    lengths = np.char.str_len(words)
     starts: dict[str, str] = {}
     sources = []
     for source in task.sources:
         topic = source.card.partition(". ")[0]
-        start = starts.setdefault(topic, str(rng.choice(words)))
+        start = starts.setdefault(topic, str(rng.choice(words[lengths < shown_chars])))
+        ends = words[lengths == shown_chars - len(start)]
         rows = tuple(
-            row | {source.columns[0]: start + "".join(rng.choice(words, size=4))}
+            row | {source.columns[0]: f"{start}{rng.choice(ends)} and so on"}
             for row in source.examples
         )
         sources.append(dataclasses.replace(source, examples=rows))
@@ -205,8 +208,8 @@ def made_up_questions(
 def _words(tokenizer: ChatTokenizer) -> np.ndarray:
     """Returns the tokens that a cell of a row may hold."""
     tokens = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
-    plain = [t for t in tokens if t.isascii() and t.isprintable() and '"' not in t]
-    return np.array([token for token in plain if token])
+    plain = [t for t in tokens if t and t.isascii() and t.isprintable()]
+    return np.array([t for t in plain if not set(t) & set('"\\')])  # JSON's escapes
 
 
 def _renamed(

