@@ -10,6 +10,7 @@ from datachef_jax.finetune import packing
 from datachef_jax.finetune import sft
 from datachef_jax.sampling import engine as engine_lib
 from datachef_jax.scoring import answers
+from tests import blank
 from tests import tiny
 
 _EXAMPLES = tuple(
@@ -19,16 +20,8 @@ _EXAMPLES = tuple(
 
 
 def _task(examples=_EXAMPLES, *, contract="boxed", metric="math"):
-    return types.Task(
-        name="sums",
-        domain="arithmetic",
-        instruction="Add.",
-        benchmark="sums-4",
-        benchmark_description="",
-        contract=contract,
-        metric=metric,
-        examples=examples,
-        sources=(),
+    return blank.task(
+        "sums", instruction="Add.", contract=contract, metric=metric, examples=examples
     )
 
 

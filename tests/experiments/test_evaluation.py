@@ -8,6 +8,7 @@ from datachef_jax import types
 from datachef_jax.recipes import parse
 from datachef_jax.training import rollouts
 from experiments import evaluation
+from tests import blank
 
 _ROLLOUT = rollouts.Rollout(
     task="t",
@@ -71,11 +72,7 @@ def test_nothing_scored_is_no_figure_and_not_zero():
 
 
 def test_equal_recipes_have_equal_seeds_wherever_they_stand():
-    task = types.Task(
-        name="t", domain="", instruction="", benchmark="", benchmark_description="",
-        contract="plain", metric="exact_match", examples=(), sources=(),
-    )  # fmt: skip
-    other = dataclasses.replace(task, name="u")
+    task, other = blank.task("t"), blank.task("u")
     seed = evaluation.recipe_seed(task, "x", 0)
     assert seed == evaluation.recipe_seed(task, "x", 0) >= 0
     assert seed != evaluation.recipe_seed(task, "y", 0)

@@ -1,6 +1,5 @@
 """Tests for experiments/parts.py."""
 
-import dataclasses
 import pathlib
 
 import ml_collections as mlc
@@ -11,38 +10,18 @@ from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import checks
 from experiments import parts
+from tests import blank
 
 _SHIPPED = pathlib.Path(__file__).parents[2] / "configs/mini/checkpoints"
 _STYLE = prompts.PromptStyle(
     rules=False, toolkit="", examples_per_source=1, max_example_chars=100
 )
-_HANDLING = types.Handling(user="", assistant="")
 
 
 def _task(*rows: str) -> types.Task:
-    source = types.Source(
-        id="mini/a",
-        path=pathlib.Path("a"),
-        format="jsonl",
-        records="",
-        columns=("a",),
-        num_rows=len(rows),
-        card="",
-        examples=tuple({"a": row} for row in rows),
-        plain=_HANDLING,
-        expert=_HANDLING,
-    )
-    return types.Task(
-        name="sorting",
-        domain="",
-        instruction="",
-        benchmark="",
-        benchmark_description="",
-        contract="plain",
-        metric="exact_match",
-        examples=(),
-        sources=(source, dataclasses.replace(source, id="mini/b")),
-    )
+    examples = tuple({"a": row} for row in rows)
+    sources = (blank.source(id, examples=examples) for id in ("mini/a", "mini/b"))
+    return blank.task("sorting", sources=tuple(sources))
 
 
 @pytest.mark.parametrize("longest", range(3))

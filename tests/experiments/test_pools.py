@@ -1,41 +1,16 @@
 """Tests for experiments/pools.py."""
 
-import pathlib
-
 import pytest
 
 from datachef_jax import types
 from experiments import pools
+from tests import blank
 
 
 def _task(name: str) -> types.Task:
-    handling = types.Handling(user="", assistant="")
-    sources = tuple(
-        types.Source(
-            id=f"mini/{letter}",
-            path=pathlib.Path(letter),
-            format="jsonl",
-            records="",
-            columns=("a",),
-            num_rows=1,
-            card="",
-            examples=({"a": 1}, {"a": 2}, {"a": 3}),
-            plain=handling,
-            expert=handling,
-        )
-        for letter in "abcdef"
-    )
-    return types.Task(
-        name=name,
-        domain="",
-        instruction="",
-        benchmark="",
-        benchmark_description="",
-        contract="plain",
-        metric="exact_match",
-        examples=(),
-        sources=sources,
-    )
+    rows = ({"a": 1}, {"a": 2}, {"a": 3})
+    sources = (blank.source(f"mini/{letter}", examples=rows) for letter in "abcdef")
+    return blank.task(name, sources=tuple(sources))
 
 
 def _stream(seed: int, *, exchange_ids: bool = False):

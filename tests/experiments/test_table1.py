@@ -4,16 +4,12 @@ import dataclasses
 
 import pytest
 
-from datachef_jax import types
 from experiments import jobs
 from experiments import table1
+from tests import blank
 from tests.experiments.test_evaluation import _ROLLOUT
 
-_TASK = types.Task(
-    name="t", domain="", instruction="", benchmark="", benchmark_description="",
-    contract="plain", metric="exact_match", examples=(), sources=(),
-    held_out="in_domain",
-)  # fmt: skip
+_TASK = blank.task("t", held_out="in_domain")
 
 
 def _made(score: float, text: str, outcome: str = "scored"):

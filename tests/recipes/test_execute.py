@@ -8,6 +8,7 @@ from datachef_jax import types
 from datachef_jax.recipes import execute
 from datachef_jax.recipes import parse
 from sandbox import pool
+from tests import blank
 
 _LIMITS = pool.Limits(
     cpu_seconds=4.0,
@@ -19,7 +20,6 @@ _LIMITS = pool.Limits(
     dataset_bytes=2**23,
     llm_calls=10,
 )
-_HANDLING = types.Handling(user='row["q"]', assistant='row["a"]')
 _ITEM = types.PlanItem(
     dataset_id="toy/sums", split="train", name="default", sample_num=9, reason="all"
 )
@@ -52,29 +52,10 @@ def task(tmp_path_factory):
     path = tmp_path_factory.mktemp("sources") / "sums.csv"
     lines = [f"{n}+{n},{2 * n},{n % 4}" for n in range(100)]
     path.write_text("\n".join(["q,a,score", *lines]) + "\n")
-    source = types.Source(
-        id="toy/sums",
-        path=path,
-        format="csv",
-        records="",
-        columns=("q", "a", "score"),
-        num_rows=100,
-        card="",
-        examples=(),
-        plain=_HANDLING,
-        expert=_HANDLING,
+    source = blank.source(
+        "toy/sums", path=path, format="csv", columns=("q", "a", "score"), num_rows=100
     )
-    return types.Task(
-        name="sums",
-        domain="arithmetic",
-        instruction="Add.",
-        benchmark="sums",
-        benchmark_description="Sums.",
-        contract="boxed",
-        metric="math",
-        examples=(),
-        sources=(source,),
-    )
+    return blank.task("sums", sources=(source,))
 
 
 @pytest.fixture(scope="module")

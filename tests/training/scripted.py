@@ -30,6 +30,7 @@ from datachef_jax.training import loop  # noqa: E402
 from datachef_jax.training import optimizer  # noqa: E402
 from datachef_jax.training import state  # noqa: E402
 from datachef_jax.training import step  # noqa: E402
+from tests import blank  # noqa: E402
 from tests import tiny  # noqa: E402
 
 GROUP, BUCKET, NEW = 8, 16, 6
@@ -38,24 +39,9 @@ TOKENIZER = tiny.byte_tokenizer()
 policy = functools.cache(functools.partial(tiny.model, 0))
 
 
-def task(name: str) -> types.Task:
-    """Returns a task that has nothing but a name."""
-    return types.Task(
-        name=name,
-        domain="",
-        instruction="",
-        benchmark="",
-        benchmark_description="",
-        contract="plain",
-        metric="exact_match",
-        examples=(),
-        sources=(),
-    )
-
-
 def tasks() -> grain.DatasetIterator:
     """Returns an endless stream of two of five tasks at a time."""
-    data = grain.MapDataset.source([task(f"task {name}") for name in "abcde"])
+    data = grain.MapDataset.source([blank.task(f"task {name}") for name in "abcde"])
     stream = data.shuffle(seed=1).repeat().batch(2, batch_fn=list)
     return iter(stream.to_iter_dataset())
 
@@ -145,15 +131,11 @@ def parts():
         decode=TOKENIZER.decode,
         execute=execute,
         verify=verify,
-        reward=functools.partial(
-            rewards.rewards, lambda_empty=0.5, lambda_format=0.25
-        ),
+        reward=functools.partial(rewards.rewards, lambda_empty=0.5, lambda_format=0.25),
         advantage=functools.partial(
             advantages.group_relative, divide_by_std=True, delta=1e-4
         ),
-        update=functools.partial(
-            state.advance, update=apply, ref_params=params
-        ),
+        update=functools.partial(state.advance, update=apply, ref_params=params),
     )
     return adamw, stages
 
@@ -164,9 +146,7 @@ def start() -> state.TrainState:
     made = state.create(params, parts()[0])
     # Put somewhere explicitly, as restored arrays are: else a resumed run, which
     # shares the compiled programs of a fresh one here, would compile them again.
-    params, opt_state = jax.device_put(
-        (made.params, made.opt_state), jax.devices()[0]
-    )
+    params, opt_state = jax.device_put((made.params, made.opt_state), jax.devices()[0])
     return made._replace(params=params, opt_state=opt_state)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from datachef_jax import types
 from datachef_jax.training import rollouts
-from tests.training import scripted
+from tests import blank
 
 _ROW = {"dialogs": [{"role": "user", "content": "what is 1+1? \u2028 \ud83c"}]}
 
@@ -102,7 +102,7 @@ def _record():
     )
     execution = _execution(rows=2, calls=(("load", 0, 2),))
     return rollouts.record(
-        scripted.task("sort"),
+        blank.task("sort"),
         _completion(3),
         execution,
         verdict,

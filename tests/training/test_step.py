@@ -8,6 +8,7 @@ import pytest
 
 from datachef_jax import types
 from datachef_jax.training import step
+from tests import blank
 from tests.training import scripted
 
 
@@ -30,7 +31,7 @@ def first():
             for field in dataclasses.fields(step.Stages)
         }
     )
-    asked = [scripted.task("a"), scripted.task("bb")]
+    asked = [blank.task("a"), blank.task("bb")]
     after, record = scripted.train_step(watched)(scripted.start(), asked)
     return seen, after, record
 
@@ -83,7 +84,7 @@ def test_there_is_a_rollout_for_each_completion(first):
 def test_it_learns():
     stages = scripted.parts()[1]
     advance, state = scripted.train_step(stages), scripted.start()
-    asked = [scripted.task("a"), scripted.task("b")]
+    asked = [blank.task("a"), blank.task("b")]
     means = []
     for _ in range(30):
         state, record = advance(state, asked)
@@ -96,7 +97,7 @@ def test_a_step_without_any_reward_leaves_the_weights_alone():
         types.Verdict(outcome="unscored") for _ in asked
     ]
     stages = dataclasses.replace(scripted.parts()[1], verify=lost)
-    asked = [scripted.task("a"), scripted.task("b")]
+    asked = [blank.task("a"), blank.task("b")]
     after, record = scripted.train_step(stages)(scripted.start(), asked)
     np.testing.assert_array_equal(
         after.params["embedding"][...], scripted.start().params["embedding"][...]

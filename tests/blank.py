@@ -1,0 +1,38 @@
+"""Sources and tasks that hold nothing but what a test says of them."""
+
+import pathlib
+from typing import Any
+
+from datachef_jax import types
+
+HANDLING = types.Handling(user="", assistant="")
+
+
+def source(id: str, **fields: Any) -> types.Source:
+    """Returns a JSON-lines source of one row with the column "a"."""
+    blank = dict(
+        path=pathlib.Path(id),
+        format="jsonl",
+        records="",
+        columns=("a",),
+        num_rows=1,
+        card="",
+        plain=HANDLING,
+        expert=HANDLING,
+    )
+    return types.Source(id=id, **(blank | fields))
+
+
+def task(name: str, **fields: Any) -> types.Task:
+    """Returns a task of plain answers without examples and without sources."""
+    blank = dict(
+        domain="",
+        instruction="",
+        benchmark="",
+        benchmark_description="",
+        contract="plain",
+        metric="exact_match",
+        examples=(),
+        sources=(),
+    )
+    return types.Task(name=name, **(blank | fields))
