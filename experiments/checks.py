@@ -7,6 +7,7 @@ with code 2. Anything else that is raised is our own bug and keeps its traceback
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import math
 import pathlib
 from typing import Any
 
@@ -16,6 +17,26 @@ from experiments import results
 
 RATIOS = ("token", "recipe")
 _MISSING = "(not set)"
+# What a number may be, by the last name in its path; any other integer must be at
+# least 1, any other float at least 0.
+_RANGES = {
+    "at least 0": (
+        lambda x: x >= 0,
+        {"examples_per_source", "llm_calls", "row_cap", "seed", "warmup_steps"},
+    ),
+    "above 0": (
+        lambda x: x > 0,
+        {"cpu_seconds", "max_grad_norm", "max_log_ratio", "rms_norm_eps"}
+        | {"rope_theta", "wall_seconds"},
+    ),
+    "between 0 and 1": (
+        lambda x: 0 <= x <= 1,
+        {"clip_low", "max_malformed_share", "max_repetition", "min_mass"}
+        | {"min_score", "topics_share"},
+    ),
+    "at least 0 and below 1": (lambda x: 0 <= x < 1, {"b1", "b2"}),
+    "-1 or at least 1": (lambda x: x == -1 or x >= 1, {"data"}),
+}
 
 
 class UserError(Exception):
@@ -37,6 +58,30 @@ def require(condition: bool, field: str, value: Any, message: str) -> None:
         raise UserError(f"{field}={value!r}: {message}")
 
 
+def ranges(config: Mapping[str, Any]) -> None:
+    """Makes sure of every number and list by itself, in a config of any experiment.
+
+    Args:
+      config: As JSON types.
+    """
+    for path, value in _flatten(config).items():
+        require(value != [], path, value, "must not be empty")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        name = path.rpartition(".")[2]
+        words, holds = next(
+            (
+                (words, holds)
+                for words, (holds, names) in _RANGES.items()
+                if name in names
+            ),
+            ("at least 1", lambda x: x >= 1)
+            if isinstance(value, int)
+            else ("at least 0", lambda x: x >= 0),
+        )
+        require(math.isfinite(value) and holds(value), path, value, f"must be {words}")
+
+
 def numbers(config: mlc.ConfigDict) -> None:
     """Makes sure of what the parts of an experiment expect of each other's numbers."""
     rl, sampling, evaluation = config.rl, config.sampling, config.evaluation
@@ -50,30 +95,29 @@ def numbers(config: mlc.ConfigDict) -> None:
             f"does not fit config.sampling.rows={sampling.rows}",
         ),
         (
-            rl.micro_batch >= 1 and completions % rl.micro_batch == 0,
+            completions % rl.micro_batch == 0,
             "rl.micro_batch",
             rl.micro_batch,
             f"must divide the {completions} completions of a step",
         ),
         (rl.ratio in RATIOS, "rl.ratio", rl.ratio, f"must be one of {RATIOS}"),
         (
-            1 <= evaluation.recipes <= sampling.rows,
+            sampling.temperature > 0,
+            "sampling.temperature",
+            sampling.temperature,
+            "must be above 0, or no two completions of a group differ",
+        ),
+        (
+            config.pool.smallest <= config.pool.largest,
+            "pool.smallest",
+            config.pool.smallest,
+            f"is above config.pool.largest={config.pool.largest}",
+        ),
+        (
+            evaluation.recipes <= sampling.rows,
             "evaluation.recipes",
             evaluation.recipes,
             f"does not fit config.sampling.rows={sampling.rows}",
-        ),
-        (
-            evaluation.seeds >= 1,
-            "evaluation.seeds",
-            evaluation.seeds,
-            "must be at least 1",
-        ),
-        (len(evaluation.tasks) > 0, "evaluation.tasks", evaluation.tasks, "is empty"),
-        (
-            evaluation.oracle >= 1,
-            "evaluation.oracle",
-            evaluation.oracle,
-            "must be at least 1",
         ),
     ):
         require(holds, f"config.{field}", value, message)
@@ -115,10 +159,15 @@ def workdir(folder: pathlib.Path, config: Mapping[str, Any]) -> bool:
 
 
 def _flatten(value: Any, path: str = "config") -> dict[str, Any]:
-    """Returns the leaves of nested dicts by their dotted path."""
-    if not isinstance(value, Mapping):
-        return {path: value}
+    """Returns the leaves of nested dicts and lists by their path."""
+    match value:
+        case Mapping():
+            items = {f"{path}.{key}": item for key, item in value.items()}
+        case [_, *_]:  # an empty one is a leaf
+            items = {f"{path}[{i}]": item for i, item in enumerate(value)}
+        case _:
+            return {path: value}
     leaves = {}
-    for key, item in value.items():
-        leaves.update(_flatten(item, f"{path}.{key}"))
+    for name, item in items.items():
+        leaves.update(_flatten(item, name))
     return leaves

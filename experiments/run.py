@@ -65,12 +65,12 @@ def main(argv: list[str]) -> None:
 def _run(config, workdir: pathlib.Path) -> None:
     """Runs, resumes or only reports the experiment, as the folder's state demands."""
     plain = json.loads(config.to_json())
+    checks.ranges(plain)
     resuming = checks.workdir(workdir, plain)
     if (workdir / "summary.json").exists():
         print(f"{workdir} is finished; drawing its report anew.", flush=True)
         report.draw(workdir)
         return
-    checks.require(config.mesh.model >= 1, "config.mesh.model", config.mesh.model, "<1")
     with checks.blame("config.mesh", config.mesh.to_dict()):
         mesh = sharding.make_mesh(**config.mesh)
     print(f"{'Resuming' if resuming else 'Working'} in {workdir}", flush=True)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import pathlib
 
 import ml_collections as mlc
@@ -9,6 +10,7 @@ import pytest
 
 from experiments import build
 from experiments import checkpoints
+from experiments import checks
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIGS = sorted((_ROOT / "configs").rglob("*.py"))
@@ -37,7 +39,7 @@ def _leaves(config: mlc.ConfigDict, path: str = "config"):
 def test_a_config_loads_and_names_a_programme(path):
     config = _load(path)
     assert config.experiment in build.PROGRAMMES
-    config.to_json()  # what `run.py` keeps beside the results
+    checks.ranges(json.loads(config.to_json()))  # as `run.py` does
 
 
 @pytest.mark.parametrize("path", _CONFIGS, ids=_name)

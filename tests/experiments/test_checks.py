@@ -1,5 +1,8 @@
 """Tests for experiments/checks.py."""
 
+import json
+import math
+
 import pytest
 
 from experiments import checks
@@ -66,9 +69,9 @@ def test_blame_lets_our_own_bugs_through():
         ("rl", "group_size", 17),
         ("rl", "micro_batch", 3),
         ("rl", "ratio", "sentence"),
+        ("sampling", "temperature", 0.0),
+        ("pool", "smallest", 4),
         ("evaluation", "recipes", 17),
-        ("evaluation", "seeds", 0),
-        ("evaluation", "tasks", ()),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(section, field, value):
@@ -77,3 +80,32 @@ def test_numbers_that_do_not_fit_are_named(section, field, value):
     config[section][field] = value
     with pytest.raises(checks.UserError, match=rf"config\.{section}\.{field}="):
         checks.numbers(config)
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        ("sandbox.workers", 0, "at least 1"),
+        ("checkpoint.every_steps", 0, "at least 1"),
+        ("sandbox.row_cap", -1, "at least 0"),
+        ("optimizer.learning_rate", -1.0, "at least 0"),
+        ("optimizer.learning_rate", math.nan, "at least 0"),
+        ("optimizer.learning_rate", math.inf, "at least 0"),
+        ("optimizer.max_grad_norm", 0.0, "above 0"),
+        ("finetune.b2", 1.0, "at least 0 and below 1"),
+        ("judge.min_mass", 1.5, "between 0 and 1"),
+        ("judge.prompt_buckets[1]", 0, "at least 1"),
+        ("mesh.data", 0, "-1 or at least 1"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named(path, value, words):
+    config = json.loads(sample_config.get_config("tokenizer").to_json())
+    checks.ranges(config)
+    *folders, name = path.replace("[1]", ".1").split(".")
+    node = config
+    for folder in folders:
+        node = node[folder]
+    node[int(name) if name == "1" else name] = value
+    with pytest.raises(checks.UserError) as caught:
+        checks.ranges(config)
+    assert str(caught.value) == f"config.{path}={value!r}: must be {words}"

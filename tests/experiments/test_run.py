@@ -53,6 +53,8 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"mesh.model": 0}, r"config\.mesh\.model=0"),
         ({"base.checkpoint": "none"}, r"config\.base\.checkpoint='none': .*no folder"),
         ({"policy.dtype": "float31"}, r"config\.policy\.dtype='float31': must be"),
+        ({"sandbox.workers": 0}, r"config\.sandbox\.workers=0: must be at least 1"),
+        ({"base.prompt_buckets": ()}, r"config\.base\.prompt_buckets=\[\]: must not"),
         ({"tokenizer": "none"}, r"config\.tokenizer='none': there is no folder"),
         ({"experiment": "table2"}, r"config\.experiment='table2': .*'table1'"),
         ({"pool.kind": "maxi"}, r"config\.pool=.*kind must be one of"),
