@@ -108,7 +108,7 @@ def get_config() -> mlc.ConfigDict:
         ),
     )
     config.rl = dict(
-        steps=50,
+        steps=40,
         prompts_per_step=4,  # the paper: 16
         group_size=8,  # paper, section 4.1
         divide_by_std=True,
