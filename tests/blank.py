@@ -5,7 +5,7 @@ from typing import Any
 
 from datachef_jax import types
 
-HANDLING = types.Handling(user="", assistant="")
+_HANDLING = types.Handling(user="", assistant="")
 
 
 def source(id: str, **fields: Any) -> types.Source:
@@ -17,8 +17,8 @@ def source(id: str, **fields: Any) -> types.Source:
         columns=("a",),
         num_rows=1,
         card="",
-        plain=HANDLING,
-        expert=HANDLING,
+        plain=_HANDLING,
+        expert=_HANDLING,
     )
     return types.Source(id=id, **(blank | fields))
 

@@ -1,7 +1,6 @@
 """Tests for datachef_jax/recipes/{compose,grammar,handwritten}.py."""
 
 import ast
-import pathlib
 
 import numpy as np
 import pytest
@@ -10,19 +9,15 @@ from datachef_jax.recipes import compose
 from datachef_jax.recipes import grammar
 from datachef_jax.recipes import handwritten
 from datachef_jax.recipes import parse
-from datachef_jax.types import Example
 from datachef_jax.types import Handling
-from datachef_jax.types import Source
 from datachef_jax.types import Task
+from tests import blank
 
 
 def _source(name, worth, remark, **expert):
     plain = Handling(user='row["q"]', assistant='row["a"]', worth=worth)
-    return Source(
-        id=f"mini/{name}",
-        path=pathlib.Path(f"{name}.jsonl"),
-        format="jsonl",
-        records="",
+    return blank.source(
+        f"mini/{name}",
         columns=("q", "a"),
         num_rows=7,
         card=f"Topic: t. {remark}",
@@ -32,15 +27,9 @@ def _source(name, worth, remark, **expert):
     )  # fmt: skip
 
 
-_TASK = Task(
-    name="t",
-    domain="d",
-    instruction="i",
-    benchmark="b",
-    benchmark_description="",
+_TASK = blank.task(
+    "t",
     contract="boxed",
-    metric="exact_match",
-    examples=(Example(question="q", answer="a"),),
     sources=(
         _source("clean", 1.0, "Good."),
         _source("scored", 1.0, "Graded.", keep='row["s"] >= 3'),
