@@ -11,6 +11,7 @@ Times, memory, versions and commit stand here and in no other result, so that
     had spent in its unfinished stage is not in it;
   peak_rss_gib: the largest resident set of this program and of any process that it
     waited for, in GiB;
+  allocator: on a CPU, what becomes of freed memory (`allocator.py`);
   sandbox: which isolation recipes ran under, and what that does without.
 """
 

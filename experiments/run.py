@@ -37,6 +37,7 @@ import ml_collections as mlc  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from datachef_jax.parallel import sharding  # noqa: E402
+from experiments import allocator  # noqa: E402
 from experiments import build  # noqa: E402
 from experiments import checks  # noqa: E402
 from experiments import environment  # noqa: E402
@@ -87,6 +88,8 @@ def _run(config, workdir: pathlib.Path) -> None:
             raise
         record = environment.Environment(workdir / "environment.json", root=_ROOT)
         record.add_seconds("building", time.monotonic() - start)
+        if jax.default_backend() == "cpu":
+            record.note("allocator", allocator.keep_freed_memory())
         experiment.run(record)
     report.draw(workdir)
 
