@@ -50,13 +50,11 @@ def target_loss(
     model = nnx.merge(graphdef, params)
     hidden = model(batch.tokens, batch.positions, batch.segments)
     before = jnp.maximum(batch.targets - 1, 0)
-    logits = model.logits(jnp.take_along_axis(hidden, before[:, :, None], axis=1))
+    hidden = jnp.take_along_axis(hidden, before[:, :, None], axis=1)
     labels = jnp.take_along_axis(batch.tokens, batch.targets, axis=1)
-    nll = optax.softmax_cross_entropy_with_integer_labels(
-        logits.astype(jnp.float32), labels
-    )
+    logprobs, _ = model.token_logprobs(hidden, labels, temperature=1.0)
     is_target = batch.targets > 0
-    return jnp.where(is_target, nll, 0.0).sum() / jnp.maximum(is_target.sum(), 1)
+    return -jnp.where(is_target, logprobs, 0.0).sum() / jnp.maximum(is_target.sum(), 1)
 
 
 @functools.partial(

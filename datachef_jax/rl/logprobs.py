@@ -1,8 +1,6 @@
 """Log-probabilities of the sampled tokens, recomputed by the trainer."""
 
 from flax import nnx
-import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -47,14 +45,8 @@ def completion_logprobs(
     window = first + jnp.arange(max_new_tokens, dtype=jnp.int32)[None, :]
     before = jnp.clip(window - 1, 0, time - 1)
     hidden = jnp.take_along_axis(hidden, before[:, :, None], axis=1)
-    logits = model.logits(hidden) / temperature
     chosen = jnp.take_along_axis(tokens, jnp.minimum(window, time - 1), axis=1)
-    normalizer = jax.nn.logsumexp(logits, axis=-1)
-    picked = jnp.take_along_axis(logits, chosen[:, :, None], axis=-1)[..., 0]
-
-    fixed = lax.stop_gradient(logits)
-    probabilities = jax.nn.softmax(fixed, axis=-1)
-    entropy = lax.stop_gradient(normalizer) - (probabilities * fixed).sum(-1)
+    logprobs, entropy = model.token_logprobs(hidden, chosen, temperature=temperature)
 
     # Back from the window to the rows.
     offset = jnp.clip(positions - first, 0, max_new_tokens - 1)
@@ -63,4 +55,4 @@ def completion_logprobs(
         aligned = jnp.take_along_axis(values, offset, axis=1)
         return jnp.where(completion_mask, aligned, 0.0)
 
-    return place(picked - normalizer), place(entropy)
+    return place(logprobs), place(entropy)

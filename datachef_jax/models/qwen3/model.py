@@ -8,13 +8,16 @@ from jaxtyping import Array, Float, Int
 
 from datachef_jax.models.qwen3 import attention
 from datachef_jax.models.qwen3 import cache
+from datachef_jax.models.qwen3 import head as heads
 from datachef_jax.models.qwen3 import mlp
 from datachef_jax.models.qwen3 import norm
 from datachef_jax.models.qwen3 import rope
 from datachef_jax.models.qwen3.config import Qwen3Config
 
 _embedding_init = nnx.initializers.normal(0.02)
-_head_init = nnx.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+_head_init = nnx.initializers.variance_scaling(
+    1.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
+)
 
 
 class Layer(nnx.Module):
@@ -101,8 +104,8 @@ class Qwen3(nnx.Module):
         self.norm = _stream_norm(config, **dtypes)
         if not config.tie_embeddings:
             self.head = nnx.Param(
-                _head_init(rngs.params(), shape[::-1], param_dtype),
-                out_sharding=("embed", "vocab"),
+                _head_init(rngs.params(), shape, param_dtype),
+                out_sharding=("vocab", "embed"),
             )
 
     def __call__(
@@ -127,14 +130,28 @@ class Qwen3(nnx.Module):
 
     def logits(self, hidden: Float[Array, "*batch embed"]) -> Float[Array, "*batch v"]:
         """Returns the float32 scores of every possible next token."""
-        tied = self.config.tie_embeddings
-        head = self.embedding[...].T if tied else self.head[...]
         scores = jnp.matmul(
             hidden.reshape(-1, hidden.shape[-1]).astype(self.dtype),
-            head.astype(self.dtype),
+            self._head().astype(self.dtype).T,
             preferred_element_type=jnp.float32,
         )
         return scores.reshape(*hidden.shape[:-1], -1)
+
+    def token_logprobs(
+        self,
+        hidden: Float[Array, "*batch embed"],
+        chosen: Int[Array, "*batch"],
+        *,
+        temperature: float,
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """Returns log-probabilities and entropies; see `head.token_logprobs`."""
+        logprobs, entropies = heads.token_logprobs(
+            hidden.reshape(-1, hidden.shape[-1]).astype(self.dtype),
+            self._head(),
+            chosen.reshape(-1),
+            temperature=temperature,
+        )
+        return logprobs.reshape(chosen.shape), entropies.reshape(chosen.shape)
 
     def prefill(
         self,
@@ -199,6 +216,10 @@ class Qwen3(nnx.Module):
             x, filled = run(x, angles, segments)
             layers.append(filled)
         return self.norm(x).reshape(*tokens.shape, -1), layers
+
+    def _head(self) -> Float[Array, "vocab embed"]:
+        tied = self.config.tie_embeddings
+        return self.embedding[...] if tied else self.head[...]
 
     def _angles(self, positions: Int[Array, "*batch"]) -> rope.Rotation:
         return rope.rotation(

@@ -26,7 +26,7 @@ _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
 # Path of a parameter within a layer -> tensor name after "model.layers.N." in a
-# Hugging Face file. Matrices are the transposes of those there.
+# Hugging Face file. Matrices are the transposes of those there, except `_OUTER`'s.
 _LAYER = {
     ("attention_norm", "scale"): "input_layernorm.weight",
     ("attention", "query"): "self_attn.q_proj.weight",
@@ -189,7 +189,7 @@ def _name(path: tuple) -> str:
 
 def _turned(path: tuple) -> bool:
     """Says whether we keep a parameter as the transpose of the stored tensor."""
-    return path != ("embedding",)
+    return path not in (("embedding",), ("head",))
 
 
 def _files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
