@@ -116,12 +116,21 @@ def get_config() -> mlc.ConfigDict:
         clip_low=0.2,  # the paper's epsilon; its value is open
         clip_high=0.2,
         kl_weight=0.01,  # the paper's beta; its value is open
-        ratio="token",  # "recipe" is the paper's formula as printed
+        kl="k3",  # or "k2", or "k1", which stands in the reward
+        # The named objectives are rows of the table in datachef_jax/rl/losses.py.
+        ratio="token",  # "recipe" is the paper's formula as printed; or "sequence"
         max_log_ratio=10.0,
+        surrogate="clipped",  # or "cispo"
+        weights_per="budget",  # or "token", "completion", "sequence"
+        engine_weights="none",  # or "token", "sequence"
+        max_engine_weight=2.0,
         micro_batch=16,
         updates_per_step=1,
         lambda_empty=0.5,  # open in the paper
         lambda_format=0.5,  # open in the paper
+        lambda_overlong=0.0,  # DAPO's; the paper has none
+        overlong_tokens=0,
+        max_rounds=1,  # above it, groups of equal rewards are sampled anew
     )
     config.optimizer = dict(
         learning_rate=1e-4,  # the paper: 5e-7, for 32 billion weights

@@ -240,3 +240,6 @@ class RolloutBatch(NamedTuple):
     completion_mask: Bool[Array, "batch time"]  # True on what the policy chose
     behavior_logprobs: Float[Array, "batch time"]  # nats; 0 outside the mask
     advantages: Float[Array, " batch"]  # 0 where the reward is invalid
+    # Like behavior_logprobs, but of the trainer's program; None where nothing asks:
+    old_logprobs: Float[Array, "batch time"] | None = None  # before the first update
+    ref_logprobs: Float[Array, "batch time"] | None = None  # of the reference policy

@@ -15,14 +15,21 @@ import ml_collections as mlc
 
 from experiments import results
 
-RATIOS = ("token", "recipe")
+_CHOICES = {
+    "ratio": ("token", "sequence", "recipe"),
+    "surrogate": ("clipped", "cispo"),
+    "weights_per": ("budget", "token", "completion", "sequence"),
+    "engine_weights": ("none", "token", "sequence"),
+    "kl": ("k1", "k2", "k3"),
+}
 _MISSING = "(not set)"
 # What a number may be, by the last name in its path; any other integer must be at
 # least 1, any other float at least 0.
 _RANGES = {
     "at least 0": (
         lambda x: x >= 0,
-        {"examples_per_source", "llm_calls", "row_cap", "seed", "warmup_steps"},
+        {"examples_per_source", "llm_calls", "overlong_tokens", "row_cap", "seed"}
+        | {"warmup_steps"},
     ),
     "above 0": (
         lambda x: x > 0,
@@ -100,7 +107,28 @@ def numbers(config: mlc.ConfigDict) -> None:
             rl.micro_batch,
             f"must divide the {completions} completions of a step",
         ),
-        (rl.ratio in RATIOS, "rl.ratio", rl.ratio, f"must be one of {RATIOS}"),
+        *(
+            (rl[name] in choices, f"rl.{name}", rl[name], f"must be one of {choices}")
+            for name, choices in _CHOICES.items()
+        ),
+        (
+            rl.ratio == "token" or rl.weights_per == "sequence",
+            "rl.weights_per",
+            rl.weights_per,
+            f"must be 'sequence' with config.rl.ratio={rl.ratio!r}",
+        ),
+        (
+            rl.max_engine_weight >= 1,
+            "rl.max_engine_weight",
+            rl.max_engine_weight,
+            "must be at least 1",
+        ),
+        (
+            rl.overlong_tokens <= sampling.max_new_tokens,
+            "rl.overlong_tokens",
+            rl.overlong_tokens,
+            f"is above config.sampling.max_new_tokens={sampling.max_new_tokens}",
+        ),
         (
             sampling.temperature > 0,
             "sampling.temperature",

@@ -7,6 +7,7 @@ import pathlib
 from flax import nnx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 import ml_collections as mlc
 import optax
 
@@ -67,47 +68,110 @@ def stages(
             rewards.rewards,
             lambda_empty=rl.lambda_empty,
             lambda_format=rl.lambda_format,
+            lambda_overlong=rl.lambda_overlong,
+            overlong_tokens=rl.overlong_tokens,
+            max_new_tokens=sampling.max_new_tokens,
         ),
+        reference=_reference(config, policy),
+        penalty=_penalty(config),
         advantage=functools.partial(
             advantages.group_relative, divide_by_std=rl.divide_by_std, delta=rl.delta
         ),
         update=functools.partial(
             training_state.advance,
-            update=_update(config, policy.graphdef),
-            ref_params=policy.params if rl.kl_weight else None,
+            update=update.make(
+                _score(config, policy.graphdef),
+                _objective(config),
+                _optimizer(config),
+                micro_batch=rl.micro_batch,
+                updates_per_step=rl.updates_per_step,
+            ),
         ),
     )
 
 
-def _update(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Update:
-    """Builds the jitted policy update."""
-    rl, sampling = config.rl, config.sampling
-    completions = rl.prompts_per_step * rl.group_size
-    clip = dict(clip_low=rl.clip_low, clip_high=rl.clip_high)
-    budget = completions * sampling.max_new_tokens
-    surrogates = {
-        "token": (losses.clipped_surrogate, budget, dict(token_budget=budget)),
-        "recipe": (
-            losses.recipe_surrogate,
-            completions,
-            dict(completions=completions, max_log_ratio=rl.max_log_ratio),
-        ),
-    }
-    surrogate, divisor, numbers = surrogates[rl.ratio]
-    return update.make(
-        functools.partial(
-            logprobs.completion_logprobs,
-            graphdef,
-            max_new_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-        ),
-        functools.partial(surrogate, **clip, **numbers),
-        _optimizer(config),
-        kl_weight=rl.kl_weight,
-        kl_divisor=divisor,
-        micro_batch=rl.micro_batch,
-        updates_per_step=rl.updates_per_step,
+def _score(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Score:
+    return functools.partial(
+        logprobs.completion_logprobs,
+        graphdef,
+        max_new_tokens=config.sampling.max_new_tokens,
+        temperature=config.sampling.temperature,
     )
+
+
+def _objective(config: mlc.ConfigDict) -> update.Objective:
+    """Builds what is minimized from the functions that the config names."""
+    rl = config.rl
+    ratio = {
+        "token": losses.token_ratio,
+        "sequence": losses.sequence_ratio,
+        "recipe": functools.partial(
+            losses.recipe_ratio, max_log_ratio=rl.max_log_ratio
+        ),
+    }[rl.ratio]
+    surrogate = {"clipped": losses.clipped, "cispo": losses.cispo}[rl.surrogate]
+    engine_weights = functools.partial(
+        losses.engine_weights, level=rl.engine_weights, cap=rl.max_engine_weight
+    )
+    in_loss = rl.kl != "k1"
+    return update.Objective(
+        gain=functools.partial(
+            losses.objective,
+            ratio=ratio,
+            surrogate=functools.partial(
+                surrogate, clip_low=rl.clip_low, clip_high=rl.clip_high
+            ),
+        ),
+        weights=functools.partial(
+            losses.token_weights,
+            per=rl.weights_per,
+            max_new_tokens=config.sampling.max_new_tokens,
+        ),
+        engine_weights=None if rl.engine_weights == "none" else engine_weights,
+        kl=functools.partial(
+            losses.kl_to_reference, estimator=rl.kl if in_loss else "k3"
+        ),
+        kl_weight=rl.kl_weight if in_loss else 0.0,
+    )
+
+
+def _reference(
+    config: mlc.ConfigDict, policy: parts.Model
+) -> Callable[[nnx.State, types.RolloutBatch], types.RolloutBatch]:
+    """Builds the stage that scores a batch before the update, as far as it must be."""
+    rl = config.rl
+    scored = update.scorer(
+        _score(config, policy.graphdef), micro_batch=rl.micro_batch
+    )
+    old_is_needed = rl.engine_weights != "none" and rl.updates_per_step > 1
+
+    def reference(
+        params: nnx.State, batch: types.RolloutBatch
+    ) -> types.RolloutBatch:
+        return batch._replace(
+            old_logprobs=scored(params, batch) if old_is_needed else None,
+            ref_logprobs=scored(policy.params, batch) if rl.kl_weight else None,
+        )
+
+    return reference
+
+
+def _penalty(
+    config: mlc.ConfigDict,
+) -> Callable[[types.RolloutBatch], Float[Array, " batch"]]:
+    """Builds the stage that takes the KL off the rewards, if it does not stand in the
+    loss."""
+    rl = config.rl
+
+    def penalty(batch: types.RolloutBatch) -> Float[Array, " batch"]:
+        if rl.kl != "k1" or not rl.kl_weight:
+            return jnp.zeros(batch.tokens.shape[0])
+        kl = losses.kl_penalty(
+            batch.behavior_logprobs, batch.ref_logprobs, batch.completion_mask
+        )
+        return rl.kl_weight * kl
+
+    return penalty
 
 
 def _optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
@@ -152,6 +216,7 @@ def trainer(
                 stages=stages,
                 seed=seed,
                 group_size=rl.group_size,
+                max_rounds=rl.max_rounds,
                 row_tokens=sampling.max_prompt_tokens + sampling.max_new_tokens,
                 pad_id=pad_id,
             ),

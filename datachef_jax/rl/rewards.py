@@ -9,14 +9,27 @@ from datachef_jax import types
 
 
 def rewards(
-    verdicts: Sequence[types.Verdict], *, lambda_empty: float, lambda_format: float
+    verdicts: Sequence[types.Verdict],
+    completions: Sequence[types.Completion],
+    *,
+    lambda_empty: float,
+    lambda_format: float,
+    lambda_overlong: float,
+    overlong_tokens: int,
+    max_new_tokens: int,
 ) -> tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
     """Turns verdicts into rewards and says which of them exist.
 
     Args:
       verdicts: One per completion.
+      completions: What was sampled.
       lambda_empty: Penalty, >= 0, for a recipe that left no data.
       lambda_format: Penalty, >= 0, for rows that break the training format.
+      lambda_overlong: Penalty, >= 0, for a completion of `max_new_tokens` tokens, on
+        top of the reward. It grows linearly over the last `overlong_tokens` ones
+        (DAPO's soft punishment, arXiv:2503.14476, equation 13).
+      overlong_tokens: From 0, where nothing is punished, to `max_new_tokens`.
+      max_new_tokens: The longest completion allowed.
 
     Returns:
       Rewards in [-lambda, 1], float32, and whether each is one. An unscored recipe
@@ -39,4 +52,7 @@ def rewards(
                 valid[row] = False
             case unknown:
                 raise ValueError(f"verdict {row} has the unknown outcome {unknown!r}")
+    lengths = np.asarray([len(completion.tokens) for completion in completions])
+    over = np.maximum(lengths - (max_new_tokens - overlong_tokens), 0)
+    values -= (lambda_overlong * over / max(overlong_tokens, 1)).astype(np.float32)
     return values, valid

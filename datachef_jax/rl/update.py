@@ -1,6 +1,7 @@
 """The policy update: one jitted program from a batch of rollouts to new weights."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -26,53 +27,81 @@ Score = Callable[
 ]
 """`logprobs.completion_logprobs` with all but its arrays bound."""
 
-Surrogate = Callable[
-    [
-        Float[Array, "batch time"],
-        Float[Array, "batch time"],
-        Float[Array, " batch"],
-        Bool[Array, "batch time"],
-    ],
-    tuple[Float[Array, ""], losses.Diagnostics],
+Reference = Callable[
+    [nnx.State, types.RolloutBatch], Float[Array, "batch time"]
 ]
-"""A policy loss of `losses` with all but its arrays bound."""
+"""(weights, batch) -> log-probabilities of its completions, in micro-batches."""
 
 Update = Callable[
-    [nnx.State, optax.OptState, nnx.State | None, types.RolloutBatch],
+    [nnx.State, optax.OptState, types.RolloutBatch],
     tuple[nnx.State, optax.OptState, dict[str, float]],
 ]
-"""(weights, optimizer state, reference weights, batch) -> the first two, metrics."""
+"""(weights, optimizer state, batch) -> the first two, metrics."""
 
-_Loss = Callable[..., tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
+_Rows = Float[Array, "batch time"]
+_Sums = dict[str, Float[Array, ""]]
+_Loss = Callable[..., tuple[Float[Array, ""], _Sums]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What an update minimizes: functions of `losses` with their numbers bound.
+
+    Attributes:
+      gain: `losses.objective`.
+      weights: `losses.token_weights`.
+      engine_weights: `losses.engine_weights`, which makes the old policy that of the
+        trainer; None measures ratios against the log-probabilities of the engine.
+      kl: `losses.kl_to_reference`.
+      kl_weight: Of the KL in the loss, >= 0; with 0 it is at most measured.
+    """
+
+    gain: Callable[
+        [_Rows, _Rows, Float[Array, " batch"], Bool[Array, "batch time"]],
+        tuple[_Rows, losses.Diagnostics],
+    ]
+    weights: Callable[[Bool[Array, "batch time"]], _Rows]
+    engine_weights: Callable[[_Rows, _Rows, Bool[Array, "batch time"]], _Rows] | None
+    kl: Callable[[_Rows, _Rows, Bool[Array, "batch time"]], _Rows]
+    kl_weight: float
+
+
+def scorer(score: Score, *, micro_batch: int) -> Reference:
+    """Builds the program that scores a batch under weights that do not learn."""
+
+    @jax.jit
+    def reference(
+        params: nnx.State, batch: types.RolloutBatch
+    ) -> Float[Array, "batch time"]:
+        rows = _split(
+            (batch.tokens, batch.lengths, batch.completion_mask), micro_batch
+        )
+        scored = lax.map(lambda row: score(params, *row)[0], rows)
+        return scored.reshape(batch.tokens.shape)
+
+    return reference
 
 
 def make(
     score: Score,
-    surrogate: Surrogate,
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
-    kl_weight: float,
-    kl_divisor: int,
     micro_batch: int,
     updates_per_step: int,
 ) -> Update:
     """Builds the update; it compiles once, at its first call.
 
     The weights and the optimizer state that go in are donated: their memory becomes
-    that of the result, so the caller must not use them again, and the reference
-    weights must be another copy.
+    that of the result, so the caller must not use them again.
 
     Every update sums the gradients of micro-batches over one batch and takes one
-    optimizer step. All updates measure their ratios against the log-probabilities
-    of the sampler.
+    optimizer step. All updates measure their ratios against the same old policy.
 
     Args:
       score: Log-probabilities and entropies of completion tokens.
-      surrogate: The policy loss; a sum over a constant, so that micro-batches add up.
+      objective: What is minimized.
       optimizer: Clips the gradients too, if they are to be clipped.
-      kl_weight: Of the KL to the reference policy in the loss, >= 0. With 0 the
-        reference weights may be None, and no KL is measured.
-      kl_divisor: The constant that `surrogate` divides by.
       micro_batch: Completions per backward pass; divides the batch.
       updates_per_step: Optimizer steps on each batch.
 
@@ -80,28 +109,21 @@ def make(
       The update. Its metrics are means over updates, tokens or completions, except
       that `policy/mismatch`, the mean distance in nats between the trainer's and the
       sampler's log-probabilities, is taken before the first optimizer step.
-      It raises FloatingPointError naming the metrics that are not finite.
+      It raises ValueError if the objective needs `ref_logprobs` or `old_logprobs`
+      and the batch has none, and FloatingPointError naming the metrics that are not
+      finite.
     """
-    loss = _loss(score, surrogate, kl_weight=kl_weight, kl_divisor=kl_divisor)
+    loss = _loss(score, objective)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def apply(
-        params: nnx.State,
-        opt_state: optax.OptState,
-        ref_params: nnx.State | None,
-        batch: types.RolloutBatch,
-    ) -> tuple[nnx.State, optax.OptState, dict[str, Float[Array, ""]]]:
-        rows = _split(batch, micro_batch)
-        ref_logprobs = None
-        if ref_params is not None:
-            ref_logprobs = lax.map(
-                lambda b: score(ref_params, b.tokens, b.lengths, b.completion_mask)[0],
-                rows,
-            )
+        params: nnx.State, opt_state: optax.OptState, batch: types.RolloutBatch
+    ) -> tuple[nnx.State, optax.OptState, _Sums]:
+        rows = _split((batch, objective.weights(batch.completion_mask)), micro_batch)
 
         def step(carry, _):
             params, opt_state = carry
-            gradients, sums = _accumulate(loss, params, (rows, ref_logprobs))
+            gradients, sums = _accumulate(loss, params, rows)
             updates, opt_state = optimizer.update(gradients, opt_state, params)
             metrics = _metrics(sums) | {"policy/grad_norm": optax.tree.norm(gradients)}
             return (optax.apply_updates(params, updates), opt_state), metrics
@@ -113,54 +135,62 @@ def make(
         return params, opt_state, jax.tree.map(jnp.mean, metrics) | first
 
     def update(
-        params: nnx.State,
-        opt_state: optax.OptState,
-        ref_params: nnx.State | None,
-        batch: types.RolloutBatch,
+        params: nnx.State, opt_state: optax.OptState, batch: types.RolloutBatch
     ) -> tuple[nnx.State, optax.OptState, dict[str, float]]:
-        if ref_params is None and kl_weight != 0.0:
-            raise ValueError(f"kl_weight is {kl_weight}, but there is no reference")
-        params, opt_state, metrics = apply(params, opt_state, ref_params, batch)
+        if batch.ref_logprobs is None and objective.kl_weight:
+            raise ValueError(
+                f"kl_weight is {objective.kl_weight}, but there is no reference"
+            )
+        old_is_needed = objective.engine_weights and updates_per_step > 1
+        if batch.old_logprobs is None and old_is_needed:
+            raise ValueError(
+                f"{updates_per_step} updates need the log-probabilities before them"
+            )
+        params, opt_state, metrics = apply(params, opt_state, batch)
         return params, opt_state, _finite(metrics)
 
     return update
 
 
-def _loss(
-    score: Score, surrogate: Surrogate, *, kl_weight: float, kl_divisor: int
-) -> _Loss:
+def _loss(score: Score, objective: Objective) -> _Loss:
     """Returns the loss of a micro-batch, with sums for the metrics beside it."""
 
     def loss(
-        params: nnx.State,
-        batch: types.RolloutBatch,
-        ref_logprobs: Float[Array, "batch time"] | None,
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        mask = batch.completion_mask
+        params: nnx.State, batch: types.RolloutBatch, weights: _Rows
+    ) -> tuple[Float[Array, ""], _Sums]:
+        mask, behavior = batch.completion_mask, batch.behavior_logprobs
         logprobs, entropy = score(params, batch.tokens, batch.lengths, mask)
-        total, diagnostics = surrogate(
-            logprobs, batch.behavior_logprobs, batch.advantages, mask
-        )
-        distance = jnp.where(mask, jnp.abs(logprobs - batch.behavior_logprobs), 0.0)
-        sums = diagnostics._asdict() | {
+        old = behavior
+        sums = {
             "tokens": mask.sum().astype(jnp.float32),
             "entropy": entropy.sum(),
-            "mismatch": distance.sum(),
+            "mismatch": jnp.where(mask, jnp.abs(logprobs - behavior), 0.0).sum(),
         }
-        if ref_logprobs is not None:
-            sums["kl"] = losses.kl_to_reference(logprobs, ref_logprobs, mask)
-            total = total + kl_weight * sums["kl"] / kl_divisor
-        return total, sums | {"loss": total}
+        trusted = weights
+        if objective.engine_weights is not None:
+            old = batch.old_logprobs
+            if old is None:  # one update: the policy has not moved since
+                old = lax.stop_gradient(logprobs)
+            engine = objective.engine_weights(old, behavior, mask)
+            sums["engine_weight"] = jnp.where(mask, engine, 0.0).sum()
+            trusted = weights * engine
+        gain, diagnostics = objective.gain(logprobs, old, batch.advantages, mask)
+        total = -(trusted * gain).sum()
+        if batch.ref_logprobs is not None:
+            kl = objective.kl(logprobs, batch.ref_logprobs, mask)
+            total = total + objective.kl_weight * (weights * kl).sum()
+            sums["kl"] = kl.sum()
+        return total, sums | diagnostics._asdict() | {"loss": total}
 
     return loss
 
 
-def _split(batch: types.RolloutBatch, rows: int) -> types.RolloutBatch:
+def _split(rows: Any, size: int) -> Any:
     """Gives every array a leading axis of micro-batches."""
-    whole = batch.tokens.shape[0]
-    if whole % rows:
-        raise ValueError(f"micro_batch {rows} does not divide the batch of {whole}")
-    return jax.tree.map(lambda x: x.reshape(-1, rows, *x.shape[1:]), batch)
+    whole = jax.tree.leaves(rows)[0].shape[0]
+    if whole % size:
+        raise ValueError(f"micro_batch {size} does not divide the batch of {whole}")
+    return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), rows)
 
 
 def _accumulate(
@@ -189,8 +219,9 @@ def _metrics(sums: Mapping[str, Float[Array, ""]]) -> dict[str, Float[Array, ""]
         "policy/entropy": sums["entropy"] / tokens,
         "policy/mismatch": sums["mismatch"] / tokens,
     }
-    if "kl" in sums:
-        means["policy/kl"] = sums["kl"] / tokens
+    for name in ("kl", "engine_weight"):
+        if name in sums:
+            means[f"policy/{name}"] = sums[name] / tokens
     return means
 
 

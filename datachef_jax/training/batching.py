@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 import numpy as np
 
 from datachef_jax import types
@@ -12,7 +12,6 @@ from datachef_jax import types
 def assemble(
     prompts: Sequence[Sequence[int]],
     completions: Sequence[types.Completion],
-    advantages: Float[np.ndarray, "prompts group"],
     valid: Bool[np.ndarray, "prompts group"],
     *,
     time: int,
@@ -23,24 +22,23 @@ def assemble(
     Args:
       prompts: Ids of each prompt.
       completions: Of all prompts, prompt-major.
-      advantages: One per completion; 0 where not valid.
       valid: False for completions without a reward. Their rows get an empty
         completion mask: neither the loss, the KL nor any metric sees them.
       time: Length of the rows: longest prompt and longest completion together.
       pad_id: Fills the rows.
 
     Returns:
-      The batch.
+      The batch, its advantages still 0.
 
     Raises:
       ValueError: If a row is longer than `time`, or completions are missing.
     """
-    shape = (advantages.size, time)
-    group = advantages.shape[1]
-    if (len(prompts), len(completions)) != (advantages.shape[0], advantages.size):
+    shape = (valid.size, time)
+    group = valid.shape[1]
+    if (len(prompts), len(completions)) != (valid.shape[0], valid.size):
         raise ValueError(
             f"{len(prompts)} prompts and {len(completions)} completions do not make "
-            f"{advantages.shape[0]} groups of {group}"
+            f"{valid.shape[0]} groups of {group}"
         )
     tokens = np.full(shape, pad_id, np.int32)
     lengths = np.zeros(shape[0], np.int32)
@@ -60,5 +58,5 @@ def assemble(
         if valid.reshape(-1)[row]:
             mask[row, start:end] = True
             logprobs[row, start:end] = completion.logprobs
-    rows = types.RolloutBatch(tokens, lengths, mask, logprobs, advantages.reshape(-1))
-    return types.RolloutBatch(*(jnp.asarray(x) for x in rows))
+    rows = (tokens, lengths, mask, logprobs, np.zeros(shape[0], np.float32))
+    return types.RolloutBatch(*map(jnp.asarray, rows))

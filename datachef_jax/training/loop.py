@@ -18,7 +18,9 @@ from datachef_jax.training import rollouts
 from datachef_jax.training.state import TrainState
 from datachef_jax.training.step import StepRecord
 
-Step = Callable[[TrainState, Sequence[types.Task]], tuple[TrainState, StepRecord]]
+Step = Callable[
+    [TrainState, Callable[[], Sequence[types.Task]]], tuple[TrainState, StepRecord]
+]
 """`step.train_step` with all but its first two arguments bound."""
 
 
@@ -40,7 +42,7 @@ def run(
 
     Args:
       state: Before the first step. Given up, also if a checkpoint replaces it.
-      tasks: Yields the tasks of each step, a sequence; Grain keeps its position.
+      tasks: Yields the tasks of each round of sampling; Grain keeps its position.
       step: Does one step.
       steps: In all.
       workdir: Gets `metrics.jsonl`, `timing.jsonl`, `events.jsonl` (what went wrong
@@ -67,7 +69,7 @@ def run(
         while state.step < steps:
             number = state.step
             try:
-                state, record = step(state, next(tasks))
+                state, record = step(state, lambda: next(tasks))
             except FloatingPointError as error:
                 raise FloatingPointError(f"step {number}: {error}") from error
             rollouts.write(_rollouts(workdir, number), record.rollouts)

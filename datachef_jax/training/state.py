@@ -31,14 +31,11 @@ def advance(
     batch: types.RolloutBatch,
     *,
     update: Update,
-    ref_params: nnx.State | None,
 ) -> tuple[TrainState, dict[str, float]]:
     """Applies the policy update of one step; `state` must not be used again.
 
     Raises:
       FloatingPointError: Naming the metric that is not finite.
     """
-    params, opt_state, metrics = update(
-        state.params, state.opt_state, ref_params, batch
-    )
+    params, opt_state, metrics = update(state.params, state.opt_state, batch)
     return TrainState(state.step + 1, params, opt_state), metrics

@@ -33,6 +33,9 @@ class Stages:
       execute: (tasks, texts, seeds) -> how each recipe ended and what it left.
       verify: (tasks, executions, seeds) -> the opinion of each dataset.
       reward: `rl.rewards.rewards` with its penalties bound.
+      reference: (weights, batch) -> the batch with the log-probabilities that the
+        trainer itself has to find before the update, if the objective asks for any.
+      penalty: (batch) -> what is taken off each reward, e.g. `rl.losses.kl_penalty`.
       advantage: `rl.advantages.group_relative` with its settings bound.
       update: (state, batch) -> the next state and metrics; gives up the old state.
     """
@@ -50,9 +53,11 @@ class Stages:
         Sequence[types.Verdict],
     ]
     reward: Callable[
-        [Sequence[types.Verdict]],
+        [Sequence[types.Verdict], Sequence[types.Completion]],
         tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]],
     ]
+    reference: Callable[[Any, types.RolloutBatch], types.RolloutBatch]
+    penalty: Callable[[types.RolloutBatch], Float[Array, " batch"]]
     advantage: Callable[
         [Float[Array, "prompts group"], Bool[Array, "prompts group"]],
         Float[Array, "prompts group"],
@@ -79,32 +84,133 @@ class StepRecord:
 
 def train_step(
     state: TrainState,
-    tasks: Sequence[types.Task],
+    more_tasks: Callable[[], Sequence[types.Task]],
     *,
     stages: Stages,
     seed: int,
     group_size: int,
+    max_rounds: int,
     row_tokens: int,
     pad_id: int,
 ) -> tuple[TrainState, StepRecord]:
-    """Samples recipes for the tasks, scores their datasets, and learns from it.
+    """Samples recipes for some tasks, scores their datasets, and learns from it.
+
+    Groups whose rewards are all equal teach nothing. With `max_rounds` above 1 further
+    tasks are sampled until as many groups as one round has do differ (DAPO's dynamic
+    sampling, arXiv:2503.14476, section 3.2); if rounds run out, equal ones fill up.
 
     Args:
       state: Before the step; must not be used again.
-      tasks: One per prompt.
+      more_tasks: Gives the tasks of a round, one per prompt.
       stages: What does the work.
       seed: Of the run. All randomness comes from it and the number of the step.
       group_size: Completions per prompt.
+      max_rounds: Rounds of sampling, at least 1.
       row_tokens: Longest prompt and longest completion together.
       pad_id: Fills the rows of the update.
 
     Returns:
-      The next state, and the record of this step.
+      The next state, and the record of this step, all rounds together.
     """
     clock = Stopwatch()
-    asked = [task for task in tasks for _ in range(group_size)]
-    seeds = [request_seeds(seed, state.step, stage, len(asked)) for stage in range(3)]
+    groups = []
+    for round_number in range(max_rounds):
+        tasks = more_tasks()
+        groups += _sample_groups(
+            state, tasks, round_number, stages, seed, group_size, clock
+        )
+        useful = [group for group in groups if group.differs()]
+        if len(useful) >= len(tasks):
+            break
+    equal = [group for group in groups if not group.differs()]
+    chosen = (useful + equal)[: len(tasks)]
 
+    with clock("reference"):
+        batch = batching.assemble(
+            [group.prompt for group in chosen],
+            [completion for group in chosen for completion in group.completions],
+            np.stack([group.valid for group in chosen]),
+            time=row_tokens,
+            pad_id=pad_id,
+        )
+        batch = stages.reference(state.params, batch)
+        rewards = np.stack([group.rewards for group in chosen])
+        penalty = np.asarray(stages.penalty(batch)).reshape(rewards.shape)
+    advantages = np.asarray(
+        stages.advantage(
+            jnp.asarray(rewards - penalty), jnp.stack([g.valid for g in chosen])
+        )
+    )
+    with clock("update"):
+        batch = batch._replace(advantages=jnp.asarray(advantages.reshape(-1)))
+        state, metrics = stages.update(state, batch)
+
+    learned = {id(group): row for group, row in zip(chosen, advantages, strict=True)}
+    unused = np.zeros(group_size, np.float32)
+    records = [
+        record
+        for group in groups
+        for record in group.records(stages.decode, learned.get(id(group), unused))
+    ]
+    metrics |= _statistics(groups)
+    return state, StepRecord(metrics=metrics, seconds=clock.seconds, rollouts=records)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Group:
+    """All that happened to one prompt; sequences have an entry per completion."""
+
+    task: types.Task
+    prompt: Sequence[int]
+    completions: Sequence[types.Completion]
+    texts: Sequence[str]
+    executions: Sequence[types.Execution]
+    verdicts: Sequence[types.Verdict]
+    rewards: Float[np.ndarray, " group"]
+    valid: Bool[np.ndarray, " group"]
+
+    def differs(self) -> bool:
+        """Says whether two valid rewards are unequal: the others teach nothing."""
+        rewards = self.rewards[self.valid]
+        return len(set(rewards.tolist())) > 1
+
+    def records(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        advantages: Float[np.ndarray, " group"],
+    ) -> list[rollouts.Rollout]:
+        """Returns one for each completion."""
+        prompt = decode(self.prompt)
+        return [
+            rollouts.record(
+                self.task,
+                self.completions[i],
+                self.executions[i],
+                self.verdicts[i],
+                prompt=prompt,
+                text=self.texts[i],
+                reward=float(self.rewards[i]) if self.valid[i] else None,
+                advantage=float(advantages[i]),
+            )
+            for i in range(len(self.texts))
+        ]
+
+
+def _sample_groups(
+    state: TrainState,
+    tasks: Sequence[types.Task],
+    round_number: int,
+    stages: Stages,
+    seed: int,
+    group_size: int,
+    clock: Stopwatch,
+) -> list[_Group]:
+    """Does one round: from tasks to rewards."""
+    asked = [task for task in tasks for _ in range(group_size)]
+    seeds = [
+        request_seeds(seed, state.step, 3 * round_number + stage, len(asked))
+        for stage in range(3)
+    ]
     with clock("sample"):
         prompts = [stages.prompt(task) for task in tasks]
         completions = stages.sample(state.params, prompts, seeds[0])
@@ -113,32 +219,38 @@ def train_step(
         executions = stages.execute(asked, texts, seeds[1])
     with clock("verify"):
         verdicts = stages.verify(asked, executions, seeds[2])
+    rewards, valid = stages.reward(verdicts, completions)
 
-    shape = (len(tasks), group_size)
-    rewards, valid = (x.reshape(shape) for x in stages.reward(verdicts))
-    advantages = np.asarray(stages.advantage(jnp.asarray(rewards), jnp.asarray(valid)))
+    def own(values: Any, i: int) -> Any:
+        return values[i * group_size : (i + 1) * group_size]
 
-    with clock("update"):
-        batch = batching.assemble(
-            prompts, completions, advantages, valid, time=row_tokens, pad_id=pad_id
+    return [
+        _Group(
+            task=task,
+            prompt=prompts[i],
+            completions=own(completions, i),
+            texts=own(texts, i),
+            executions=own(executions, i),
+            verdicts=own(verdicts, i),
+            rewards=own(rewards, i),
+            valid=own(valid, i),
         )
-        state, metrics = stages.update(state, batch)
-
-    metrics |= rollouts.statistics(executions, verdicts, completions, rewards, valid)
-    records = [
-        rollouts.record(
-            asked[i],
-            completions[i],
-            executions[i],
-            verdicts[i],
-            prompt=stages.decode(prompts[i // group_size]),
-            text=texts[i],
-            reward=float(rewards.flat[i]) if valid.flat[i] else None,
-            advantage=float(advantages.flat[i]),
-        )
-        for i in range(len(asked))
+        for i, task in enumerate(tasks)
     ]
-    return state, StepRecord(metrics=metrics, seconds=clock.seconds, rollouts=records)
+
+
+def _statistics(groups: Sequence[_Group]) -> dict[str, float]:
+    """Returns `rollouts.statistics` of all groups, and how many of them differ."""
+    joined = [
+        [x for group in groups for x in getattr(group, name)]
+        for name in ("executions", "verdicts", "completions")
+    ]
+    rewards, valid = (
+        np.stack([getattr(group, name) for group in groups])
+        for name in ("rewards", "valid")
+    )
+    useful = float(np.mean([group.differs() for group in groups]))
+    return rollouts.statistics(*joined, rewards, valid) | {"reward/useful": useful}
 
 
 def request_seeds(seed: int, step: int, stage: int, count: int) -> Seeds:

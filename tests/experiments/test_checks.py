@@ -71,6 +71,12 @@ def test_blame_lets_our_own_bugs_through():
         ("rl", "ratio", "sentence"),
         ("sampling", "temperature", 0.0),
         ("pool", "smallest", 4),
+        ("rl", "surrogate", "ppo"),
+        ("rl", "weights_per", "sentence"),
+        ("rl", "engine_weights", "word"),
+        ("rl", "max_engine_weight", 0.5),
+        ("rl", "overlong_tokens", 5),
+        ("rl", "kl", "k4"),
         ("evaluation", "recipes", 17),
     ],
 )

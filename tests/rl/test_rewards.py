@@ -1,10 +1,30 @@
 """Tests for datachef_jax/rl/rewards.py."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from datachef_jax import types
 from datachef_jax.rl import rewards
+
+
+_LONGEST = 10
+_rewards = functools.partial(
+    rewards.rewards,
+    lambda_empty=1.0,
+    lambda_format=0.25,
+    lambda_overlong=0.5,
+    overlong_tokens=4,
+    max_new_tokens=_LONGEST,
+)
+
+
+def _completions(*lengths):
+    return [
+        types.Completion(tokens=(1,) * n, logprobs=(-1.0,) * n, finished=n < _LONGEST)
+        for n in lengths
+    ]
 
 
 def test_every_outcome_has_the_reward_of_equation_2():
@@ -15,7 +35,7 @@ def test_every_outcome_has_the_reward_of_equation_2():
         types.Verdict(outcome="unscored", score=0.5),
         types.Verdict(outcome="scored", score=0.0),
     ]
-    got, valid = rewards.rewards(verdicts, lambda_empty=1.0, lambda_format=0.25)
+    got, valid = _rewards(verdicts, _completions(1, 2, 3, 4, 6))
     np.testing.assert_array_equal(got, np.float32([0.75, -1.0, -0.25, 0.0, 0.0]))
     np.testing.assert_array_equal(valid, [True, True, True, False, True])
 
@@ -23,4 +43,12 @@ def test_every_outcome_has_the_reward_of_equation_2():
 def test_an_unknown_outcome_is_refused():
     verdicts = [types.Verdict(outcome="scored"), types.Verdict(outcome="lost")]
     with pytest.raises(ValueError, match="verdict 1 has the unknown outcome 'lost'"):
-        rewards.rewards(verdicts, lambda_empty=1.0, lambda_format=0.5)
+        _rewards(verdicts, _completions(1, 1))
+
+
+def test_the_last_tokens_cost_more_and_more():
+    verdicts = [types.Verdict(outcome="scored", score=1.0)] * 4
+    got, _ = _rewards(verdicts, _completions(6, 7, 9, 10))
+    np.testing.assert_allclose(got, [1.0, 0.875, 0.625, 0.5])
+    free, _ = _rewards(verdicts, _completions(6, 7, 9, 10), overlong_tokens=0)
+    np.testing.assert_array_equal(free, np.ones(4))

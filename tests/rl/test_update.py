@@ -45,33 +45,40 @@ def _batch():
     return types.RolloutBatch(tokens, lengths, mask, behavior, advantages)
 
 
+_reference = update.scorer(_score, micro_batch=2)
+
+
 @functools.cache
 def _make(optimizer, **changes):
-    surrogate = functools.partial(
-        losses.clipped_surrogate,
-        clip_low=0.2,
-        clip_high=0.2,
-        token_budget=_ROWS * _NEW,
+    objective = dict(
+        gain=functools.partial(
+            losses.objective,
+            ratio=losses.token_ratio,
+            surrogate=functools.partial(losses.clipped, clip_low=0.2, clip_high=0.2),
+        ),
+        weights=functools.partial(
+            losses.token_weights, per="budget", max_new_tokens=_NEW
+        ),
+        engine_weights=None,
+        kl=functools.partial(losses.kl_to_reference, estimator="k3"),
+        kl_weight=0.0,
     )
     settings = dict(
-        score=_score,
-        surrogate=surrogate,
-        optimizer=optimizer,
-        kl_weight=0.0,
-        kl_divisor=_ROWS * _NEW,
-        micro_batch=4,
-        updates_per_step=1,
+        score=_score, optimizer=optimizer, micro_batch=4, updates_per_step=1
     )
-    return update.make(**settings | changes)
+    for name, value in changes.items():
+        (objective if name in objective else settings)[name] = value
+    return update.make(objective=update.Objective(**objective), **settings)
 
 
 def _run(params, batch, *, ref_params=None, **changes):
     """Takes one step of plain gradient descent from a copy of the weights."""
+    if ref_params is not None:
+        reference = _reference(ref_params, batch)
+        batch = batch._replace(ref_logprobs=reference)
     params = jax.tree.map(jnp.copy, params)
     state = _SGD.init(params)
-    after, _, metrics = _make(_SGD, **changes)(
-        params, state, ref_params, batch
-    )
+    after, _, metrics = _make(_SGD, **changes)(params, state, batch)
     return after, metrics
 
 
@@ -137,12 +144,12 @@ def test_several_updates_follow_one_another_on_one_batch():
     copy = functools.partial(jax.tree.map, jnp.copy)
     once = _make(_ADAM)
     start = copy(params)
-    expected, state, first = once(start, _ADAM.init(start), None, batch)
-    expected, state, second = once(expected, state, None, batch)
+    expected, state, first = once(start, _ADAM.init(start), batch)
+    expected, state, second = once(expected, state, batch)
 
     twice = _make(_ADAM, updates_per_step=2)
     start = copy(params)
-    got, _, metrics = twice(start, _ADAM.init(start), None, batch)
+    got, _, metrics = twice(start, _ADAM.init(start), batch)
     _assert_close(got, expected, atol=1e-6)
     assert metrics["policy/mismatch"] == pytest.approx(first["policy/mismatch"])
     assert second["policy/mismatch"] > 10 * first["policy/mismatch"]
@@ -174,10 +181,10 @@ def test_the_old_weights_are_given_up_and_nothing_recompiles():
     step = _make(_ADAM, score=counting)
     old = jax.tree.leaves(params)[0]
     state = _ADAM.init(params)
-    params, state, _ = step(params, state, None, batch)
+    params, state, _ = step(params, state, batch)
     assert old.is_deleted()
     traced = len(traces)
-    step(params, state, None, batch._replace(advantages=-batch.advantages))
+    step(params, state, batch._replace(advantages=-batch.advantages))
     assert len(traces) == traced
 
 
@@ -194,3 +201,34 @@ def test_what_cannot_work_is_refused():
         _run(params, batch, micro_batch=3)
     with pytest.raises(ValueError, match="kl_weight is 0.1, but there is no reference"):
         _run(params, batch, kl_weight=0.1)
+    distrusting = dict(
+        engine_weights=functools.partial(losses.engine_weights, level="token", cap=2.0)
+    )
+    with pytest.raises(ValueError, match="2 updates need the log-probabilities before"):
+        _run(params, batch, updates_per_step=2, **distrusting)
+
+
+def test_a_reference_is_scored_as_by_the_update_itself():
+    params, batch = _params(3), _batch()
+    expected, _ = _score(params, batch.tokens, batch.lengths, batch.completion_mask)
+    np.testing.assert_allclose(_reference(params, batch), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("updates_per_step", [1, 2])
+def test_engine_weights_make_up_for_another_sampler(updates_per_step):
+    params, batch = _params(0), _batch()
+    behavior = jnp.where(batch.completion_mask, batch.behavior_logprobs + 0.1, 0.0)
+    off = batch._replace(
+        behavior_logprobs=behavior, old_logprobs=batch.behavior_logprobs
+    )
+    weights = functools.partial(losses.engine_weights, level="token", cap=2.0)
+    run = functools.partial(_run, updates_per_step=updates_per_step)
+    got, metrics = run(params, off, engine_weights=weights)
+    np.testing.assert_allclose(metrics["policy/engine_weight"], np.exp(-0.1), rtol=1e-4)
+    # Every gradient counts e^-0.1 of what it does with the trainer's own samples.
+    smaller = batch._replace(advantages=np.exp(-0.1) * batch.advantages)
+    expected, _ = run(params, smaller)
+    _assert_close(got, expected, atol=1e-6)
+    if updates_per_step == 1:  # the old policy need not be scored beforehand
+        got, _ = run(params, off._replace(old_logprobs=None), engine_weights=weights)
+        _assert_close(got, expected, atol=1e-6)

@@ -101,23 +101,24 @@ def parts():
     adamw = optimizer.adamw(
         0.02, warmup_steps=1, b1=0.9, b2=0.99, weight_decay=0.0, max_grad_norm=1.0
     )
-    token_budget = 2 * GROUP * NEW
-    apply = update.make(
-        functools.partial(
-            logprobs.completion_logprobs, graphdef, max_new_tokens=NEW, temperature=1.0
-        ),
-        functools.partial(
-            losses.clipped_surrogate,
-            clip_low=0.2,
-            clip_high=0.2,
-            token_budget=token_budget,
-        ),
-        adamw,
-        kl_weight=0.01,
-        kl_divisor=token_budget,
-        micro_batch=8,
-        updates_per_step=1,
+    score = functools.partial(
+        logprobs.completion_logprobs, graphdef, max_new_tokens=NEW, temperature=1.0
     )
+    objective = update.Objective(
+        gain=functools.partial(
+            losses.objective,
+            ratio=losses.token_ratio,
+            surrogate=functools.partial(losses.clipped, clip_low=0.2, clip_high=0.2),
+        ),
+        weights=functools.partial(
+            losses.token_weights, per="budget", max_new_tokens=NEW
+        ),
+        engine_weights=None,
+        kl=functools.partial(losses.kl_to_reference, estimator="k3"),
+        kl_weight=0.01,
+    )
+    apply = update.make(score, objective, adamw, micro_batch=8, updates_per_step=1)
+    scored = update.scorer(score, micro_batch=8)
     stages = step.Stages(
         prompt=lambda asked: TOKENIZER.encode(asked.name + ":"),
         sample=lambda params, prompts, seeds: generator.generate(
@@ -131,11 +132,20 @@ def parts():
         decode=TOKENIZER.decode,
         execute=execute,
         verify=verify,
-        reward=functools.partial(rewards.rewards, lambda_empty=0.5, lambda_format=0.25),
+        reward=functools.partial(
+            rewards.rewards,
+            lambda_empty=0.5,
+            lambda_format=0.25,
+            lambda_overlong=0.0,
+            overlong_tokens=0,
+            max_new_tokens=NEW,
+        ),
+        reference=lambda _, batch: batch._replace(ref_logprobs=scored(params, batch)),
+        penalty=lambda batch: jnp.zeros(batch.tokens.shape[0]),
         advantage=functools.partial(
             advantages.group_relative, divide_by_std=True, delta=1e-4
         ),
-        update=functools.partial(state.advance, update=apply, ref_params=params),
+        update=functools.partial(state.advance, update=apply),
     )
     return adamw, stages
 
@@ -157,6 +167,7 @@ def train_step(stages: step.Stages):
         stages=stages,
         seed=5,
         group_size=GROUP,
+        max_rounds=1,
         row_tokens=BUCKET + NEW,
         pad_id=TOKENIZER.pad_id,
     )

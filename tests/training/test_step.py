@@ -32,7 +32,7 @@ def first():
         }
     )
     asked = [blank.task("a"), blank.task("bb")]
-    after, record = scripted.train_step(watched)(scripted.start(), asked)
+    after, record = scripted.train_step(watched)(scripted.start(), lambda: asked)
     return seen, after, record
 
 
@@ -51,6 +51,7 @@ def test_what_one_stage_returns_is_what_the_next_one_gets(first):
     np.testing.assert_array_equal(seen["advantage"][0][0], rewards.reshape(2, 8))
     np.testing.assert_array_equal(seen["advantage"][0][1], valid.reshape(2, 8))
     batch = seen["update"][0][1]
+    assert batch.ref_logprobs is seen["reference"][1].ref_logprobs
     np.testing.assert_array_equal(batch.advantages, seen["advantage"][1].reshape(-1))
     assert after.step == 1 and after is seen["update"][1][0]
     assert batch.tokens.shape == (16, scripted.BUCKET + scripted.NEW)
@@ -77,7 +78,9 @@ def test_there_is_a_rollout_for_each_completion(first):
         assert rollout.advantage == seen["advantage"][1].reshape(-1)[i]
     # The trainer scores the sampled tokens as the sampler did.
     assert record.metrics["policy/mismatch"] < 1e-4
-    assert set(record.seconds) == {"sample", "execute", "verify", "update"}
+    assert set(record.seconds) == {
+        "sample", "execute", "verify", "reference", "update"
+    }  # fmt: skip
     json.dumps(record.metrics, allow_nan=False)
 
 
@@ -87,7 +90,7 @@ def test_it_learns():
     asked = [blank.task("a"), blank.task("b")]
     means = []
     for _ in range(30):
-        state, record = advance(state, asked)
+        state, record = advance(state, lambda: asked)
         means.append(record.metrics["reward/mean"])
     assert np.mean(means[-4:]) > np.mean(means[:4]) + 0.2
 
@@ -98,10 +101,54 @@ def test_a_step_without_any_reward_leaves_the_weights_alone():
     ]
     stages = dataclasses.replace(scripted.parts()[1], verify=lost)
     asked = [blank.task("a"), blank.task("b")]
-    after, record = scripted.train_step(stages)(scripted.start(), asked)
+    after, record = scripted.train_step(stages)(scripted.start(), lambda: asked)
     np.testing.assert_array_equal(
         after.params["embedding"][...], scripted.start().params["embedding"][...]
     )
     assert record.metrics["reward/unscored"] == 1.0
     assert "reward/mean" not in record.metrics
     assert all(rollout.reward is None for rollout in record.rollouts)
+
+
+def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
+    equal = {"a", "c", "d"}
+
+    def reward(verdicts, completions):
+        names = [name for name in rounds[-1] for _ in range(scripted.GROUP)]
+        rewards = np.float32(
+            [0.5 if name in equal else i % 3 for i, name in enumerate(names)]
+        )
+        return rewards, np.ones(len(names), bool)
+
+    seen = {}
+    given = iter([["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]])
+    rounds = []
+
+    def more_tasks():
+        rounds.append(next(given))
+        return [blank.task(name) for name in rounds[-1]]
+
+    stages = scripted.parts()[1]
+
+    def update(state, batch):
+        seen["batch"] = batch
+        return stages.update(state, batch)
+
+    watched = dataclasses.replace(stages, reward=reward, update=update)
+    run = scripted.train_step(watched)
+    _, record = run(scripted.start(), more_tasks, max_rounds=9)
+    assert rounds == [["a", "b"], ["c", "d"], ["e", "f"]]
+    assert [r.task for r in record.rollouts[:: scripted.GROUP]] == list("abcdef")
+    learned = {r.task for r in record.rollouts if r.advantage}
+    assert learned == {"b", "e"}
+    prompts = [scripted.TOKENIZER.decode(row[:2].tolist()) for row in seen["batch"].tokens]
+    assert prompts == ["b:"] * scripted.GROUP + ["e:"] * scripted.GROUP
+    assert record.metrics["reward/useful"] == 0.5
+    texts = [r.completion for r in record.rollouts]
+    assert texts[:16] != texts[16:32]  # another round has other seeds
+
+    rounds.clear()
+    given = iter([["a", "b"], ["c", "d"]])
+    _, record = run(scripted.start(), more_tasks, max_rounds=2)
+    prompts = [scripted.TOKENIZER.decode(row[:2].tolist()) for row in seen["batch"].tokens]
+    assert prompts == ["b:"] * scripted.GROUP + ["a:"] * scripted.GROUP
