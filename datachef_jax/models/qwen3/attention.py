@@ -1,4 +1,4 @@
-"""Grouped-query attention with normalized queries and keys, in plain jnp."""
+"""Grouped-query attention, in plain jnp."""
 
 from flax import nnx
 import jax
@@ -27,6 +27,7 @@ class Attention(nnx.Module):
         self,
         config: Qwen3Config,
         *,
+        window: int | None,
         dtype: DTypeLike,
         param_dtype: DTypeLike,
         rngs: nnx.Rngs,
@@ -35,11 +36,13 @@ class Attention(nnx.Module):
 
         Args:
           config: The model's sizes.
+          window: How many tokens a token sees, itself included; None for all.
           dtype: Of the matrix products and of the output; softmax is in float32.
           param_dtype: Of the stored weights.
           rngs: Only the "params" stream is drawn from.
         """
         self.config = config
+        self.window = window
         self.dtype = jnp.dtype(dtype)
         embed = config.hidden_size
         query = config.num_heads * config.head_dim
@@ -62,8 +65,9 @@ class Attention(nnx.Module):
         self.key = projection((embed, shared), ("embed", "kv_heads"))
         self.value = projection((embed, shared), ("embed", "kv_heads"))
         self.out = projection((query, embed), ("heads", "embed"))
-        self.query_norm = head_norm()
-        self.key_norm = head_norm()
+        if config.qk_norm:
+            self.query_norm = head_norm()
+            self.key_norm = head_norm()
 
     @jax.named_scope("attention")
     def __call__(
@@ -86,7 +90,7 @@ class Attention(nnx.Module):
         filled = cache.LayerCache(
             keys=key.transpose(0, 2, 3, 1), values=value.transpose(0, 2, 1, 3)
         )
-        mixed = causal(query.swapaxes(1, 2), filled, segments)
+        mixed = causal(query.swapaxes(1, 2), filled, segments, window=self.window)
         return self._output(mixed.swapaxes(1, 2)), filled
 
     @jax.named_scope("attention")
@@ -116,6 +120,8 @@ class Attention(nnx.Module):
         )
         slots = jnp.arange(filled.values.shape[2])
         visible = slots[None, :] <= lengths[:, None]
+        if self.window is not None:
+            visible &= slots[None, :] > lengths[:, None] - self.window
         mixed = grouped(query[:, :, None], filled, visible[:, None])
         return self._output(mixed[:, :, 0]), filled
 
@@ -132,8 +138,9 @@ class Attention(nnx.Module):
         query = (x @ self.query.astype(self.dtype)).reshape(heads)
         key = (x @ self.key.astype(self.dtype)).reshape(heads)
         value = (x @ self.value.astype(self.dtype)).reshape(heads)
-        query = rope.rotate(self.query_norm(query), angles)
-        return query, rope.rotate(self.key_norm(key), angles), value
+        if self.config.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        return rope.rotate(query, angles), rope.rotate(key, angles), value
 
     def _output(
         self, mixed: Float[Array, "*batch heads head_dim"]
@@ -146,6 +153,8 @@ def causal(
     query: Float[Array, "batch heads time head_dim"],
     filled: cache.LayerCache,
     segments: Int[Array, "batch time"],
+    *,
+    window: int | None,
 ) -> Float[Array, "batch heads time head_dim"]:
     """Attends from every token to the tokens before it in its own segment.
 
@@ -157,6 +166,7 @@ def causal(
       query: Queries of all tokens.
       filled: Keys and values of the same tokens, slot t for token t.
       segments: Which sequence of its row a token belongs to; 0 is padding.
+      window: How many tokens a token sees, itself included; None for all.
 
     Returns:
       The mixed values; those of padding mean nothing.
@@ -172,6 +182,8 @@ def causal(
         own = segments[:, start:end, None]
         visible = (own == segments[:, None, :end]) & (own > 0)
         visible &= steps[None, start:end, None] >= steps[None, None, :end]
+        if window is not None:
+            visible &= steps[None, start:end, None] < steps[None, None, :end] + window
         blocks.append(grouped(query[:, :, start:end], seen, visible))
     return jnp.concatenate(blocks, axis=2)
 

@@ -1,4 +1,7 @@
-"""Qwen3, dense: one definition for training, scoring, sampling and judging."""
+"""Qwen3, dense: one definition for training, scoring, sampling and judging.
+
+Llama is the same model without a norm on queries and keys.
+"""
 
 from flax import nnx
 import jax
@@ -27,14 +30,17 @@ class Layer(nnx.Module):
         self,
         config: Qwen3Config,
         *,
+        window: int | None,
         dtype: DTypeLike,
         param_dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        """Creates the weights; arguments as for `Qwen3`."""
+        """Creates the weights; arguments as for `Attention` and `Qwen3`."""
         dtypes = dict(dtype=dtype, param_dtype=param_dtype)
         self.attention_norm = _stream_norm(config, **dtypes)
-        self.attention = attention.Attention(config, **dtypes, rngs=rngs)
+        self.attention = attention.Attention(
+            config, window=window, **dtypes, rngs=rngs
+        )
         self.mlp_norm = _stream_norm(config, **dtypes)
         self.mlp = mlp.GatedMlp(
             config.hidden_size, config.intermediate_size, **dtypes, rngs=rngs
@@ -99,7 +105,10 @@ class Qwen3(nnx.Module):
         )
         # Unrolled: on CPU a scan over layers was never faster.
         self.layers = nnx.List(
-            [Layer(config, **dtypes, rngs=rngs) for _ in range(config.num_layers)]
+            [
+                Layer(config, window=config.window(i), **dtypes, rngs=rngs)
+                for i in range(config.num_layers)
+            ]
         )
         self.norm = _stream_norm(config, **dtypes)
         if not config.tie_embeddings:
@@ -223,7 +232,10 @@ class Qwen3(nnx.Module):
 
     def _angles(self, positions: Int[Array, "*batch"]) -> rope.Rotation:
         return rope.rotation(
-            positions, head_dim=self.config.head_dim, theta=self.config.rope_theta
+            positions,
+            head_dim=self.config.head_dim,
+            theta=self.config.rope_theta,
+            scaling=self.config.rope_scaling,
         )
 
 

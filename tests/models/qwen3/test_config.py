@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
 from datachef_jax.models.qwen3 import config as qwen3_config
+from datachef_jax.models.qwen3 import rope
 from datachef_jax.models.qwen3.config import Qwen3Config
 from tests.models.qwen3 import tiny
 
@@ -86,32 +88,107 @@ def test_reads_the_rope_parameters_of_transformers_5(tmp_path):
     assert qwen3_config.from_folder(_folder(tmp_path, fields)).rope_theta == 5e6
 
 
-def test_reads_back_what_it_writes(tmp_path):
-    for config in (tiny.CONFIG, tiny.UNTIED):
-        folder = _folder(tmp_path, qwen3_config.to_hf(config))
-        assert qwen3_config.from_folder(folder) == config
+_YARN = rope.Yarn(
+    factor=4.0,
+    original_positions=32768,
+    beta_fast=32.0,
+    beta_slow=1.0,
+    attention_factor=0.1 * math.log(4.0) + 1,
+)
+_LLAMA3 = rope.Llama3(
+    factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_positions=8192
+)
 
 
 @pytest.mark.parametrize(
-    "field,value",
+    "changes",
     [
-        ("model_type", "qwen3_moe"),
-        ("hidden_act", "gelu"),
-        ("attention_bias", True),
-        ("use_sliding_window", True),
-        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
-        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1e6}),
-        ("layer_types", ["full_attention", "sliding_attention"]),
+        {},
+        {"tie_embeddings": False},
+        {"rope_scaling": _YARN},
+        {"rope_scaling": _LLAMA3, "qk_norm": False},
+        {"sliding_window": 7, "sliding_layers": (1,)},
     ],
 )
-def test_refuses_what_would_be_another_model_by_field_and_value(tmp_path, field, value):
-    with pytest.raises(ValueError, match=field) as caught:
+def test_reads_back_what_it_writes(tmp_path, changes):
+    config = dataclasses.replace(tiny.CONFIG, **changes)
+    folder = _folder(tmp_path, qwen3_config.to_hf(config))
+    assert qwen3_config.from_folder(folder) == config
+
+
+def test_reads_yarn_as_qwen_says_to_write_it(tmp_path):
+    scaling = {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "original_max_position_embeddings": 32768,
+    }
+    folder = _folder(tmp_path, _SMALL | {"rope_scaling": scaling})
+    config = qwen3_config.from_folder(folder)
+    assert config.rope_scaling == _YARN and config.rope_theta == 1e6
+
+
+def test_reads_llama_with_what_its_class_takes_for_granted(tmp_path):
+    # As in meta-llama/Llama-3.1-8B, without what is left out of older files.
+    fields = {
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_act": "silu",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "max_position_embeddings": 131072,
+        "model_type": "llama",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 32,
+        "num_key_value_heads": 8,
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05,
+        "rope_scaling": {
+            "factor": 8.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192,
+            "rope_type": "llama3",
+        },
+        "rope_theta": 500000.0,
+        "vocab_size": 128256,
+    }
+    config = qwen3_config.from_folder(_folder(tmp_path, fields))
+    assert config.head_dim == 128 and not config.qk_norm and not config.tie_embeddings
+    assert config.rope_scaling == _LLAMA3 and config.rope_theta == 5e5
+
+
+def test_the_upper_layers_have_the_sliding_window(tmp_path):
+    window = {"use_sliding_window": True, "sliding_window": 512, "max_window_layers": 26}
+    config = qwen3_config.from_folder(_folder(tmp_path, _SMALL | window))
+    assert [config.window(i) for i in (0, 25, 26, 27)] == [None, None, 512, 512]
+    unused = window | {"use_sliding_window": False}
+    config = qwen3_config.from_folder(_folder(tmp_path, _SMALL | unused))
+    assert config.sliding_window is None and config.sliding_layers == ()
+
+
+@pytest.mark.parametrize(
+    "field,value,named",
+    [
+        ("model_type", "qwen3_moe", "'qwen3_moe'"),
+        ("hidden_act", "gelu", "'gelu'"),
+        ("attention_bias", True, "True"),
+        ("attention_dropout", 0.1, "0.1"),
+        ("rope_scaling", {"rope_type": "dynamic", "factor": 4.0}, "'dynamic'"),
+        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}, "original_max"),
+        ("rope_parameters", {"rope_theta": 1e6, "mscale": 2.0}, "mscale.*2.0"),
+        ("layer_types", ["sliding_attention"] * 28, "sliding_window=None"),
+        ("layer_types", ["full_attention"], "1 layers"),
+        ("layer_types", ["linear_attention"] * 28, "linear_attention"),
+        ("quantization_config", {"bits": 4}, "bits.*4"),
+    ],
+)
+def test_refuses_what_would_be_another_model_by_field_and_value(
+    tmp_path, field, value, named
+):
+    with pytest.raises(ValueError, match=named) as caught:
         qwen3_config.from_folder(_folder(tmp_path, _SMALL | {field: value}))
-    rejected = {
-        "rope_parameters": "yarn",
-        "layer_types": "sliding_attention",
-    }.get(field, repr(value))
-    assert rejected in str(caught.value)
+    assert {"rope_scaling": "rope", "rope_parameters": "rope"}.get(field, field) in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize("field", ["head_dim", "rope_theta", "num_key_value_heads"])

@@ -44,6 +44,64 @@ def test_agrees_on_packed_segments(tmp_path):
     np.testing.assert_allclose(got, np.concatenate(expected, axis=1), atol=1e-4)
 
 
+_KINDS = {
+    "qwen3": {},
+    "yarn": {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 1e4,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        }
+    },
+    "sliding": {
+        "use_sliding_window": True,
+        "sliding_window": 5,
+        "max_window_layers": 1,
+    },
+    "llama": {
+        "family": "Llama",
+        "rope_parameters": {
+            "rope_type": "llama3",
+            "rope_theta": 5e5,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("start", [0, 39_000])
+@pytest.mark.parametrize("kind", _KINDS)
+def test_every_kind_agrees_at_small_and_large_positions(tmp_path, kind, start):
+    reference = write_golden.model(tied=False, seed=6, **_KINDS[kind])
+    reference.save_pretrained(tmp_path)
+    model = weights.load(tmp_path, **_FLOAT32)
+    tokens = np.random.default_rng(6).integers(0, 64, (2, 200))
+    positions = np.broadcast_to(start + np.arange(200), (2, 200))
+    with torch.no_grad():
+        expected = reference(
+            torch.tensor(tokens), position_ids=torch.tensor(positions)
+        ).logits.numpy()
+    got = tiny.logits(model, tokens, positions=positions)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_every_kind_is_written_as_transformers_would(tmp_path, kind):
+    reference = write_golden.model(tied=True, seed=7, **_KINDS[kind])
+    reference.save_pretrained(tmp_path / "theirs")
+    model = weights.load(tmp_path / "theirs", **_FLOAT32)
+    weights.save(model, tmp_path / "ours", stored_dtype="float32")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
+    tokens = torch.tensor(np.random.default_rng(7).integers(0, 64, (2, 100)))
+    with torch.no_grad():
+        expected, got = reference(tokens).logits, again(tokens).logits
+    np.testing.assert_allclose(got.numpy(), expected.numpy(), atol=1e-4)
+
+
 @pytest.mark.parametrize("config", [tiny.CONFIG, tiny.UNTIED])
 def test_transformers_loads_what_we_save_and_agrees(tmp_path, config):
     model = tiny.make(config)

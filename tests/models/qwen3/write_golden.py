@@ -18,10 +18,12 @@ FOLDER = pathlib.Path(__file__).parent / "golden"
 LENGTHS = (12, 7, 1)
 
 
-def model(*, tied: bool, seed: int) -> transformers.Qwen3ForCausalLM:
+def model(
+    *, tied: bool, seed: int, family: str = "Qwen3", **changes
+) -> transformers.PreTrainedModel:
     """Returns a random float32 model in which no weight has a special value."""
     torch.manual_seed(seed)
-    config = transformers.Qwen3Config(
+    numbers = dict(
         vocab_size=64,
         hidden_size=32,
         intermediate_size=48,
@@ -34,7 +36,8 @@ def model(*, tied: bool, seed: int) -> transformers.Qwen3ForCausalLM:
         tie_word_embeddings=tied,
         attn_implementation="eager",
     )
-    made = transformers.Qwen3ForCausalLM(config).eval()
+    config = getattr(transformers, f"{family}Config")(**numbers | changes)
+    made = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     for name, parameter in made.named_parameters():
         around = 1.0 if "norm" in name else 0.0  # not all ones, as at the start
         parameter.data = around + 0.3 * torch.randn_like(parameter)
@@ -42,7 +45,7 @@ def model(*, tied: bool, seed: int) -> transformers.Qwen3ForCausalLM:
 
 
 @torch.no_grad()
-def logits(made: transformers.Qwen3ForCausalLM, tokens: np.ndarray) -> np.ndarray:
+def logits(made: transformers.PreTrainedModel, tokens: np.ndarray) -> np.ndarray:
     """Returns the logits of right-padded rows of the lengths above."""
     lengths = torch.tensor(LENGTHS)[:, None]
     mask = (torch.arange(tokens.shape[1])[None] < lengths).long()
