@@ -36,7 +36,8 @@ def get_config() -> mlc.ConfigDict:
         checkpoint=f"{_SHIPPED}/policy",
         dtype="float32",  # bfloat16 is slower than float32 on CPUs
         param_dtype="float32",
-        remat=False,
+        remat="none",  # or "full", "dots", "offload"
+        unroll=4,  # layers at a time; all of them, for the program is small
     )
     # The sizes of a policy whose checkpoint is "random".
     config.architecture = dict(

@@ -41,9 +41,10 @@ def _new_model(sizes: Mapping[str, Any], vocab_size: int, seed: int):
     config = qwen3_config.Qwen3Config(
         **sizes, vocab_size=vocab_size, tie_embeddings=True
     )
-    return weights.random(
-        config, seed=seed, dtype="float32", param_dtype="float32", remat=False
+    compute = qwen3_config.Compute(
+        dtype="float32", param_dtype="float32", remat="none", unroll=config.num_layers
     )
+    return weights.random(config, compute, seed=seed)
 
 
 def _questions(tasks: Sequence[Task]) -> list[str]:

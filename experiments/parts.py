@@ -61,19 +61,21 @@ def model(
             policy[field],
             f"must be one of {_DTYPES}",
         )
-    numbers = dict(
-        dtype=policy.dtype,
-        param_dtype=policy.param_dtype,
-        remat=section == "policy" and policy.remat,
-    )
+    with checks.blame("config.policy", policy.to_dict()):
+        compute = qwen3_config.Compute(
+            dtype=policy.dtype,
+            param_dtype=policy.param_dtype,
+            remat=policy.remat if section == "policy" else "none",
+            unroll=policy.unroll,
+        )
     with checks.blame(f"config.{section}.checkpoint", checkpoint):
         if checkpoint == "random":
             sizes = qwen3_config.Qwen3Config(
                 vocab_size=tokenizer.vocab_size, **config.architecture
             )
-            model = weights.random(sizes, seed=config.seed, **numbers)
+            model = weights.random(sizes, compute, seed=config.seed)
         else:
-            model = weights.load(checkpoints.find(checkpoint, root), **numbers)
+            model = weights.load(checkpoints.find(checkpoint, root), compute)
         if model.config.vocab_size < tokenizer.vocab_size:
             raise ValueError(
                 f"its vocabulary of {model.config.vocab_size} is smaller than the "

@@ -1,7 +1,6 @@
 """Small real parts: a tokenizer of bytes and a model of two random layers."""
 
 from flax import nnx
-import jax.numpy as jnp
 import tokenizers
 from tokenizers import decoders
 from tokenizers import models
@@ -12,6 +11,10 @@ from datachef_jax.models.qwen3 import config as qwen3_config
 from datachef_jax.models.qwen3 import model as qwen3
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.text import tokenizer
+
+COMPUTE = qwen3_config.Compute(
+    dtype="float32", param_dtype="float32", remat="none", unroll=2
+)
 
 
 def byte_tokenizer() -> tokenizer.ChatTokenizer:
@@ -47,9 +50,7 @@ def random_model(vocab_size: int, *, seed: int = 0) -> qwen3.Qwen3:
         tie_embeddings=True,
         max_positions=512,
     )
-    return weights.random(
-        config, seed=seed, dtype=jnp.float32, param_dtype=jnp.float32, remat=False
-    )
+    return weights.random(config, COMPUTE, seed=seed)
 
 
 def model(seed: int) -> tuple[nnx.GraphDef, nnx.State]:

@@ -56,7 +56,7 @@ def adamw(
     return optax.chain(
         optax.clip_by_global_norm(max_grad_norm),
         optax.adamw(
-            schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_matrix
+            schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_matrix
         ),
     )
 
@@ -101,16 +101,22 @@ def muon(
     )
 
 
-def _is_matrix(params: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+def is_matrix(params: PyTree) -> PyTree:
+    """Says which weights may decay: all but the scales of norms.
+
+    By name, for the scales of stacked layers have two axes as well.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "scale" not in jax.tree_util.keystr(path), params
+    )
 
 
 def _muon_dimensions(params: PyTree) -> PyTree:
-    """Says which leaves Muon takes: the matrices `[in, out]` inside the layers."""
+    """Says which leaves Muon takes: the matrices `[layer, in, out]`."""
 
     def dimensions(path, leaf):
-        if leaf.ndim != 2 or "layers" not in jax.tree_util.keystr(path):
+        if leaf.ndim != 3 or "layers" not in jax.tree_util.keystr(path):
             return None
-        return optax.contrib.MuonDimensionNumbers(reduction_axis=0, output_axis=1)
+        return optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
 
     return jax.tree_util.tree_map_with_path(dimensions, params)

@@ -15,6 +15,7 @@ AXIS_RULES = (
     ("mlp", "model"),
     ("vocab", "model"),
     ("head_dim", None),
+    ("layers", None),
 )
 
 

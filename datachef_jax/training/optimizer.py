@@ -1,7 +1,8 @@
 """The optimizer of the policy; fine-tuning has its own, with a falling rate."""
 
-import jax
 import optax
+
+from datachef_jax.finetune import optimizer as optimizers
 
 
 def adamw(
@@ -34,7 +35,7 @@ def adamw(
             b1=b1,
             b2=b2,
             weight_decay=weight_decay,
-            mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
+            mask=optimizers.is_matrix,
         ),
     )
 

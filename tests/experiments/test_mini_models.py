@@ -290,8 +290,6 @@ def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_pat
     lines = (tmp_path / "losses.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 120
     assert figures["loss/last"] < 0.8 * figures["loss/first"]
-    loaded = weights.load(
-        tmp_path / "checkpoint", dtype="float32", param_dtype="float32", remat=False
-    )
+    loaded = weights.load(tmp_path / "checkpoint", tiny.COMPUTE)
     assert loaded.config.vocab_size == tokenizer.vocab_size
     assert np.isfinite(np.asarray(loaded.embedding[...])).all()

@@ -88,11 +88,6 @@ def test_a_killed_training_goes_on_after_its_last_stage(uninterrupted, tmp_path)
 
 
 def test_what_is_saved_is_what_was_trained(uninterrupted):
-    saved = weights.load(
-        uninterrupted[0] / "checkpoint",
-        dtype="float32",
-        param_dtype="float32",
-        remat=False,
-    )
+    saved = weights.load(uninterrupted[0] / "checkpoint", tiny.COMPUTE)
     fresh = tiny.random_model(260)
     assert not np.allclose(saved.embedding[...], fresh.embedding[...], atol=1e-2)

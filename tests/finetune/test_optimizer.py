@@ -49,15 +49,17 @@ def test_a_huge_gradient_is_clipped_before_it_enters_the_moments(build):
 
 
 def test_muon_makes_layer_matrices_orthogonal_and_leaves_the_rest_to_adam():
-    gradient = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4)), jnp.float32)
-    params = {"layers": {"up": jnp.ones((4, 4))}, "embedding": jnp.ones((4, 4))}
-    gradients = {"layers": {"up": gradient}, "embedding": gradient}
+    numbers = np.random.default_rng(0).normal(size=(3, 4, 4))
+    stacked = jnp.asarray(numbers, jnp.float32)  # of three layers, each by itself
+    gradient = stacked[0]
+    params = {"layers": {"up": jnp.ones((3, 4, 4))}, "embedding": jnp.ones((4, 4))}
+    gradients = {"layers": {"up": stacked}, "embedding": gradient}
     muon = optimizer.muon(0.1, **_NUMBERS, max_grad_norm=1e9)
     updates, _ = muon.update(gradients, muon.init(params), params)
     # Newton-Schulz brings singular values near 1; the scale 0.2 x sqrt(4) and the
     # rate 0.1 remain (Liu et al. 2025, section 2.2).
     singular = np.linalg.svd(np.asarray(updates["layers"]["up"]), compute_uv=False)
-    np.testing.assert_allclose(singular / 0.04, np.ones(4), atol=0.4)
+    np.testing.assert_allclose(singular / 0.04, np.ones((3, 4)), atol=0.4)
     # Adam's first step is the sign, here with Nesterov's factor 0.9 / 1.9 + 1.
     np.testing.assert_allclose(
         updates["embedding"], -0.1 * (0.9 / 1.9 + 1) * np.sign(gradient), rtol=1e-3

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from configs import quickstart
+from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
 from datachef_jax.models.qwen3.model import Qwen3
 from datachef_jax.parallel import sharding
@@ -40,13 +41,10 @@ def _abstract(mesh):
     """Returns the mini policy with bfloat16 compute, as shapes with their places."""
 
     def init():
-        return Qwen3(
-            _MINI,
-            dtype=jnp.bfloat16,
-            param_dtype=jnp.float32,
-            remat=True,
-            rngs=nnx.Rngs(0),
+        compute = Compute(
+            dtype="bfloat16", param_dtype="float32", remat="full", unroll=1
         )
+        return Qwen3(_MINI, compute, rngs=nnx.Rngs(0))
 
     graphdef, shapes = nnx.split(nnx.eval_shape(init), nnx.Param)
     places = nnx.get_named_sharding(shapes, mesh)

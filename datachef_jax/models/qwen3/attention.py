@@ -27,7 +27,6 @@ class Attention(nnx.Module):
         self,
         config: Qwen3Config,
         *,
-        window: int | None,
         dtype: DTypeLike,
         param_dtype: DTypeLike,
         rngs: nnx.Rngs,
@@ -36,13 +35,11 @@ class Attention(nnx.Module):
 
         Args:
           config: The model's sizes.
-          window: How many tokens a token sees, itself included; None for all.
           dtype: Of the matrix products and of the output; softmax is in float32.
           param_dtype: Of the stored weights.
           rngs: Only the "params" stream is drawn from.
         """
         self.config = config
-        self.window = window
         self.dtype = jnp.dtype(dtype)
         embed = config.hidden_size
         query = config.num_heads * config.head_dim
@@ -75,6 +72,7 @@ class Attention(nnx.Module):
         x: Float[Array, "tokens embed"],
         angles: rope.Rotation,
         segments: Int[Array, "batch time"],
+        window: Int[Array, ""] | None,
     ) -> tuple[Float[Array, "tokens embed"], cache.LayerCache]:
         """Attends within the given tokens.
 
@@ -82,6 +80,7 @@ class Attention(nnx.Module):
           x: Normalized residual stream, row after row.
           angles: Of every token's position.
           segments: See `causal`.
+          window: How many tokens a token sees, itself included; None for all.
 
         Returns:
           The output, and the keys and values for a cache.
@@ -90,7 +89,7 @@ class Attention(nnx.Module):
         filled = cache.LayerCache(
             keys=key.transpose(0, 2, 3, 1), values=value.transpose(0, 2, 1, 3)
         )
-        mixed = causal(query.swapaxes(1, 2), filled, segments, window=self.window)
+        mixed = causal(query.swapaxes(1, 2), filled, segments, window=window)
         return self._output(mixed.swapaxes(1, 2)), filled
 
     @jax.named_scope("attention")
@@ -100,6 +99,7 @@ class Attention(nnx.Module):
         angles: rope.Rotation,
         filled: cache.LayerCache,
         lengths: Int[Array, " batch"],
+        window: int | None,
     ) -> tuple[Float[Array, "batch embed"], cache.LayerCache]:
         """Attends from one new token per row to itself and the row's cache.
 
@@ -108,6 +108,7 @@ class Attention(nnx.Module):
           angles: Of their positions.
           filled: The row's tokens so far; the new one goes to slot `lengths`.
           lengths: Tokens of each row before the new one.
+          window: How many tokens a token sees, itself included; None for all.
 
         Returns:
           The output, and the cache with the new token.
@@ -120,8 +121,8 @@ class Attention(nnx.Module):
         )
         slots = jnp.arange(filled.values.shape[2])
         visible = slots[None, :] <= lengths[:, None]
-        if self.window is not None:
-            visible &= slots[None, :] > lengths[:, None] - self.window
+        if window is not None:
+            visible &= slots[None, :] > lengths[:, None] - window
         mixed = grouped(query[:, :, None], filled, visible[:, None])
         return self._output(mixed[:, :, 0]), filled
 
@@ -154,7 +155,7 @@ def causal(
     filled: cache.LayerCache,
     segments: Int[Array, "batch time"],
     *,
-    window: int | None,
+    window: Int[Array, ""] | None,
 ) -> Float[Array, "batch heads time head_dim"]:
     """Attends from every token to the tokens before it in its own segment.
 

@@ -8,8 +8,12 @@ import os
 import pathlib
 from typing import Any
 
+from jaxtyping import Int
+import numpy as np
+
 from datachef_jax.models.qwen3 import rope as ropes
 
+REMAT = ("none", "full", "dots", "offload")
 # Our field -> the field of a Hugging Face config.json.
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -100,6 +104,38 @@ class Qwen3Config:
     def window(self, layer: int) -> int | None:
         """Returns how many tokens a token of a layer sees, None for all."""
         return self.sliding_window if layer in self.sliding_layers else None
+
+    def windows(self) -> Int[np.ndarray, " layers"] | None:
+        """Returns how many tokens the tokens of each layer see; None if all see all."""
+        if not self.sliding_layers:
+            return None
+        everything = np.iinfo(np.int32).max // 2
+        found = [self.window(i) or everything for i in range(self.num_layers)]
+        return np.asarray(found, np.int32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How a model computes, as opposed to what.
+
+    Attributes:
+      dtype: Of activations and matrix products.
+      param_dtype: Of the stored weights.
+      remat: What the backward pass keeps of each layer, by name: "none" recomputes
+        nothing, "full" all but the layer's input, "dots" all but the results of matrix
+        products, "offload" everything from the input, which waits in host memory.
+      unroll: Layers in one iteration of the loop over them: all of a small model, for
+        on CPU a loop over layers was never faster; 1 keeps a deep one's program small.
+    """
+
+    dtype: str
+    param_dtype: str
+    remat: str
+    unroll: int
+
+    def __post_init__(self):
+        if self.remat not in REMAT:
+            raise ValueError(f"remat {self.remat!r} is none of {REMAT}")
 
 
 def from_folder(folder: str | os.PathLike) -> Qwen3Config:

@@ -3,10 +3,14 @@
 Llama is the same model without a norm on queries and keys.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from flax import nnx
 import jax
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from datachef_jax.models.qwen3 import attention
@@ -15,33 +19,25 @@ from datachef_jax.models.qwen3 import head as heads
 from datachef_jax.models.qwen3 import mlp
 from datachef_jax.models.qwen3 import norm
 from datachef_jax.models.qwen3 import rope
+from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
 
 _embedding_init = nnx.initializers.normal(0.02)
 _head_init = nnx.initializers.variance_scaling(
     1.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2
 )
+_STREAM = "residual_stream"
 
 
 class Layer(nnx.Module):
     """One transformer block: attention and feed-forward, each after a norm."""
 
-    def __init__(
-        self,
-        config: Qwen3Config,
-        *,
-        window: int | None,
-        dtype: DTypeLike,
-        param_dtype: DTypeLike,
-        rngs: nnx.Rngs,
-    ):
-        """Creates the weights; arguments as for `Attention` and `Qwen3`."""
-        dtypes = dict(dtype=dtype, param_dtype=param_dtype)
-        self.attention_norm = _stream_norm(config, **dtypes)
-        self.attention = attention.Attention(
-            config, window=window, **dtypes, rngs=rngs
-        )
-        self.mlp_norm = _stream_norm(config, **dtypes)
+    def __init__(self, config: Qwen3Config, compute: Compute, *, rngs: nnx.Rngs):
+        """Creates the weights; arguments as for `Qwen3`."""
+        dtypes = dict(dtype=compute.dtype, param_dtype=compute.param_dtype)
+        self.attention_norm = _stream_norm(config, compute)
+        self.attention = attention.Attention(config, **dtypes, rngs=rngs)
+        self.mlp_norm = _stream_norm(config, compute)
         self.mlp = mlp.GatedMlp(
             config.hidden_size, config.intermediate_size, **dtypes, rngs=rngs
         )
@@ -51,9 +47,10 @@ class Layer(nnx.Module):
         x: Float[Array, "tokens embed"],
         angles: rope.Rotation,
         segments: Int[Array, "batch time"],
+        window: Int[Array, ""] | None,
     ) -> tuple[Float[Array, "tokens embed"], cache.LayerCache]:
         """Returns the residual stream, and the keys and values for a cache."""
-        mixed, filled = self.attention(self.attention_norm(x), angles, segments)
+        mixed, filled = self.attention(self.attention_norm(x), angles, segments, window)
         x = x + mixed
         return x + self.mlp(self.mlp_norm(x)), filled
 
@@ -63,57 +60,42 @@ class Layer(nnx.Module):
         angles: rope.Rotation,
         filled: cache.LayerCache,
         lengths: Int[Array, " batch"],
+        window: int | None,
     ) -> tuple[Float[Array, "batch embed"], cache.LayerCache]:
         """Does the same for one new token per row; see `Attention.decode`."""
         mixed, filled = self.attention.decode(
-            self.attention_norm(x), angles, filled, lengths
+            self.attention_norm(x), angles, filled, lengths, window
         )
         x = x + mixed
         return x + self.mlp(self.mlp_norm(x)), filled
 
 
 class Qwen3(nnx.Module):
-    """A dense Qwen3 language model (arXiv:2505.09388, section 2)."""
+    """A dense Qwen3 language model (arXiv:2505.09388, section 2).
 
-    def __init__(
-        self,
-        config: Qwen3Config,
-        *,
-        dtype: DTypeLike,
-        param_dtype: DTypeLike,
-        remat: bool,
-        rngs: nnx.Rngs,
-    ):
+    The weights of all layers are stacked: every array in `layers` has a leading axis.
+    """
+
+    def __init__(self, config: Qwen3Config, compute: Compute, *, rngs: nnx.Rngs):
         """Creates random weights; `weights.py` is the usual way to a model.
 
         Args:
           config: The model's sizes.
-          dtype: Of activations and matrix products.
-          param_dtype: Of the stored weights.
-          remat: Whether the backward pass recomputes each layer instead of
-            keeping what is inside it.
+          compute: How it computes.
           rngs: Only the "params" stream is drawn from.
         """
-        dtypes = dict(dtype=dtype, param_dtype=param_dtype)
         shape = (config.vocab_size, config.hidden_size)
         self.config = config
-        self.dtype = jnp.dtype(dtype)
-        self.remat = remat
+        self.compute = compute
         self.embedding = nnx.Param(
-            _embedding_init(rngs.params(), shape, param_dtype),
+            _embedding_init(rngs.params(), shape, compute.param_dtype),
             out_sharding=("vocab", "embed"),
         )
-        # Unrolled: on CPU a scan over layers was never faster.
-        self.layers = nnx.List(
-            [
-                Layer(config, window=config.window(i), **dtypes, rngs=rngs)
-                for i in range(config.num_layers)
-            ]
-        )
-        self.norm = _stream_norm(config, **dtypes)
+        self.layers = _stacked_layers(config, compute, rngs.fork(split=config.num_layers))
+        self.norm = _stream_norm(config, compute)
         if not config.tie_embeddings:
             self.head = nnx.Param(
-                _head_init(rngs.params(), shape, param_dtype),
+                _head_init(rngs.params(), shape, compute.param_dtype),
                 out_sharding=("vocab", "embed"),
             )
 
@@ -135,13 +117,13 @@ class Qwen3(nnx.Module):
           Hidden states after the final norm, for `logits`. Those of padding mean
           nothing.
         """
-        return self._forward(tokens, positions, segments)[0]
+        return self._forward(tokens, positions, segments, keep=False)[0]
 
     def logits(self, hidden: Float[Array, "*batch embed"]) -> Float[Array, "*batch v"]:
         """Returns the float32 scores of every possible next token."""
         scores = jnp.matmul(
-            hidden.reshape(-1, hidden.shape[-1]).astype(self.dtype),
-            self._head().astype(self.dtype).T,
+            hidden.reshape(-1, hidden.shape[-1]).astype(self.compute.dtype),
+            self._head().astype(self.compute.dtype).T,
             preferred_element_type=jnp.float32,
         )
         return scores.reshape(*hidden.shape[:-1], -1)
@@ -155,7 +137,7 @@ class Qwen3(nnx.Module):
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
         """Returns log-probabilities and entropies; see `head.token_logprobs`."""
         logprobs, entropies = heads.token_logprobs(
-            hidden.reshape(-1, hidden.shape[-1]).astype(self.dtype),
+            hidden.reshape(-1, hidden.shape[-1]).astype(self.compute.dtype),
             self._head(),
             chosen.reshape(-1),
             temperature=temperature,
@@ -182,8 +164,11 @@ class Qwen3(nnx.Module):
         steps = jnp.arange(tokens.shape[1])[None, :]
         positions = jnp.broadcast_to(steps, tokens.shape)
         segments = (steps < lengths[:, None]).astype(jnp.int32)
-        hidden, layers = self._forward(tokens, positions, segments)
-        layers = tuple(cache.widen(filled, slots=max_length) for filled in layers)
+        hidden, stacked = self._forward(tokens, positions, segments, keep=True)
+        layers = tuple(
+            cache.widen(_at(stacked, i), slots=max_length)
+            for i in range(self.config.num_layers)
+        )
         filled = cache.KVCache(layers=layers, lengths=lengths)
         return hidden[jnp.arange(tokens.shape[0]), lengths - 1], filled
 
@@ -199,11 +184,15 @@ class Qwen3(nnx.Module):
         Returns:
           The hidden state of each new token, and the longer cache.
         """
-        x = self.embedding[...][tokens].astype(self.dtype)
+        x = self.embedding[...][tokens].astype(self.compute.dtype)
         angles = self._angles(filled.lengths)
+        graphdef, stacked = nnx.split(self.layers)
         layers = []
-        for layer, before in zip(self.layers, filled.layers, strict=True):
-            x, after = layer.decode(x, angles, before, filled.lengths)
+        # A loop of the program would copy the whole cache at each of its rounds.
+        for i, before in enumerate(filled.layers):
+            layer = nnx.merge(graphdef, _at(stacked, i))
+            window = self.config.window(i)
+            x, after = layer.decode(x, angles, before, filled.lengths, window)
             layers.append(after)
         longer = cache.KVCache(layers=tuple(layers), lengths=filled.lengths + 1)
         return self.norm(x), longer
@@ -213,18 +202,29 @@ class Qwen3(nnx.Module):
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
         segments: Int[Array, "batch time"],
-    ) -> tuple[Float[Array, "batch time embed"], list[cache.LayerCache]]:
-        """Returns final hidden states, and the keys and values of every layer."""
+        *,
+        keep: bool,
+    ) -> tuple[Float[Array, "batch time embed"], cache.LayerCache | None]:
+        """Returns final hidden states; if asked to, keys and values of all layers."""
         # Flat: with [batch, time, embed] XLA transposes activations before the
         # gradient of every matrix, a third of the time of a small model's step.
-        x = self.embedding[...][tokens.reshape(-1)].astype(self.dtype)
+        x = self.embedding[...][tokens.reshape(-1)].astype(self.compute.dtype)
         angles = self._angles(positions)
-        layers = []
-        for layer in self.layers:
-            run = jax.checkpoint(layer) if self.remat else layer
-            x, filled = run(x, angles, segments)
-            layers.append(filled)
-        return self.norm(x).reshape(*tokens.shape, -1), layers
+        graphdef, stacked = nnx.split(self.layers)
+
+        def run(x, scanned):
+            params, window = scanned
+            x = checkpoint_name(x, _STREAM)
+            x, filled = nnx.merge(graphdef, params)(x, angles, segments, window)
+            return x, filled if keep else None
+
+        x, filled = lax.scan(
+            _remat(run, self.compute.remat),
+            x,
+            (stacked, self.config.windows()),
+            unroll=min(self.compute.unroll, self.config.num_layers),
+        )
+        return self.norm(x).reshape(*tokens.shape, -1), filled
 
     def _head(self) -> Float[Array, "vocab embed"]:
         tied = self.config.tie_embeddings
@@ -239,13 +239,48 @@ class Qwen3(nnx.Module):
         )
 
 
-def _stream_norm(
-    config: Qwen3Config, *, dtype: DTypeLike, param_dtype: DTypeLike
-) -> norm.RmsNorm:
+def _stacked_layers(
+    config: Qwen3Config, compute: Compute, rngs: nnx.Rngs
+) -> Layer:
+    """Returns all layers as one, from as many random streams."""
+
+    @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
+    def make(rngs: nnx.Rngs) -> Layer:
+        return Layer(config, compute, rngs=rngs)
+
+    return make(rngs)
+
+
+def _at(stacked: Any, i: int) -> Any:
+    """Returns what belongs to one layer."""
+    return jax.tree.map(lambda x: x[i], stacked)
+
+
+def _remat(run: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Makes the backward pass recompute what `Compute.remat` says."""
+    policies = jax.checkpoint_policies
+    match name:
+        case "none":
+            return run
+        case "full":
+            policy = None
+        case "dots":
+            policy = policies.dots_with_no_batch_dims_saveable
+        case "offload":
+            policy = policies.save_and_offload_only_these_names(
+                names_which_can_be_saved=[],
+                names_which_can_be_offloaded=[_STREAM],
+                offload_src="device",
+                offload_dst="pinned_host",
+            )
+    return jax.checkpoint(run, policy=policy, prevent_cse=False)
+
+
+def _stream_norm(config: Qwen3Config, compute: Compute) -> norm.RmsNorm:
     return norm.RmsNorm(
         config.hidden_size,
         axis="embed",
         eps=config.rms_norm_eps,
-        dtype=dtype,
-        param_dtype=param_dtype,
+        dtype=compute.dtype,
+        param_dtype=compute.param_dtype,
     )

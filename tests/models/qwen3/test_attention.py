@@ -48,17 +48,23 @@ def test_grouped_survives_large_scores_and_queries_that_see_nothing():
     assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("time", [5, 128, 300])  # one block, one full, three
-def test_causal_sees_the_own_past_within_the_segment(time):
+def test_causal_sees_the_own_past_within_the_segment_and_the_window(time, window):
     query, filled = _random(2, 4, 2, time, 4)
     segments = np.ones((2, time), np.int32)
     segments[0, time // 3 :] = 2
     segments[1, time - 2 :] = 0
-    got = np.array(jax.jit(attention.causal)(query, filled, jnp.asarray(segments)))
+    traced = None if window is None else jnp.asarray(window)
+    got = np.array(
+        jax.jit(attention.causal)(query, filled, jnp.asarray(segments), window=traced)
+    )
     steps = np.arange(time)
     visible = (segments[:, :, None] == segments[:, None, :]) & (
         steps[None, :, None] >= steps[None, None, :]
     )
+    if window is not None:
+        visible &= steps[None, :, None] - steps[None, None, :] < window
     real = segments > 0
     expected = _by_hand(query, filled, visible & real[:, :, None])
     got, expected = got.swapaxes(1, 2)[real], expected.swapaxes(1, 2)[real]

@@ -1,5 +1,6 @@
 """Tests for datachef_jax/models/qwen3/model.py."""
 
+import dataclasses
 import pathlib
 
 from flax import nnx
@@ -21,7 +22,7 @@ def _tokens(*shape):
 
 
 def test_agrees_with_transformers_as_recorded():
-    model = weights.load(_GOLDEN, dtype="float32", param_dtype="float32", remat=False)
+    model = weights.load(_GOLDEN, tiny.COMPUTE)
     golden = np.load(_GOLDEN / "logits.npz")
     steps = np.arange(golden["tokens"].shape[1])
     real = steps[None] < golden["lengths"][:, None]
@@ -94,11 +95,15 @@ def _loss(graphdef, params, tokens):
     return jax.nn.logsumexp(model.logits(hidden), axis=-1).mean()
 
 
-def test_recomputing_layers_changes_no_gradient():
+@pytest.mark.parametrize(
+    "remat, unroll", [("full", 1), ("dots", 1), ("offload", 1), ("none", 2), ("none", 9)]
+)
+def test_recomputing_and_unrolling_layers_changes_no_gradient(remat, unroll):
     tokens = jnp.asarray(_tokens(2, 9))
+    compute = dataclasses.replace(tiny.COMPUTE, remat=remat, unroll=unroll)
     gradients = []
-    for remat in (False, True):
-        graphdef, params = nnx.split(tiny.make(remat=remat), nnx.Param)
+    for model in (tiny.make(), tiny.make(tiny.CONFIG, compute)):
+        graphdef, params = nnx.split(model, nnx.Param)
         step = jax.jit(jax.grad(_loss, argnums=1), static_argnums=0)
         gradients.append(jax.tree.leaves(step(graphdef, params, tokens)))
     assert all(np.abs(g).max() > 0.0 for g in gradients[0])
@@ -112,10 +117,9 @@ def test_splitting_over_devices_changes_no_number(mesh, tmp_path):
     tokens = jnp.asarray(_tokens(8, 10))
     step = jax.jit(jax.value_and_grad(_loss, argnums=1), static_argnums=0)
     with jax.set_mesh(mesh):
-        split = weights.load(
-            tmp_path, dtype="float32", param_dtype="float32", remat=False
-        )
-        assert split.layers[0].attention.query[...].sharding.spec == P("data", "model")
+        split = weights.load(tmp_path, tiny.COMPUTE)
+        query = split.layers.attention.query[...]
+        assert query.sharding.spec == P(None, "data", "model")
         got = step(*nnx.split(split, nnx.Param), jax.device_put(tokens, P("data")))
     expected = step(*nnx.split(whole, nnx.Param), tokens)
     np.testing.assert_allclose(got[0], expected[0], rtol=1e-6)
@@ -124,7 +128,8 @@ def test_splitting_over_devices_changes_no_number(mesh, tmp_path):
 
 
 def test_bfloat16_compute_keeps_float32_weights_and_logits():
-    model, exact = tiny.make(dtype="bfloat16"), tiny.make()
+    compute = dataclasses.replace(tiny.COMPUTE, dtype="bfloat16")
+    model, exact = tiny.make(tiny.CONFIG, compute), tiny.make()
     tokens = jnp.asarray(_tokens(2, 6))
     assert model.embedding[...].dtype == jnp.float32
     hidden = jax.eval_shape(model, tokens, tokens * 0, tokens * 0 + 1)

@@ -12,7 +12,6 @@ from tests.models.qwen3 import tiny  # noqa: E402
 from tests.models.qwen3 import write_golden  # noqa: E402
 
 pytestmark = pytest.mark.parity
-_FLOAT32 = dict(dtype="float32", param_dtype="float32", remat=False)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -22,7 +21,7 @@ def test_reads_what_transformers_wrote_and_agrees_on_padded_rows(tmp_path, tied,
     reference.save_pretrained(tmp_path)
     tokens = np.random.default_rng(seed).integers(0, 64, (3, 12))
     real = np.arange(12)[None] < np.array(write_golden.LENGTHS)[:, None]
-    got = tiny.logits(weights.load(tmp_path, **_FLOAT32), tokens, segments=real)
+    got = tiny.logits(weights.load(tmp_path, tiny.COMPUTE), tokens, segments=real)
     expected = write_golden.logits(reference, tokens)
     np.testing.assert_allclose(got[real], expected[real], atol=1e-4)
 
@@ -33,7 +32,7 @@ def test_agrees_on_packed_segments(tmp_path):
     lengths = (5, 140, 55)  # more than one block of queries
     tokens = np.random.default_rng(4).integers(0, 64, (1, sum(lengths)))
     got = tiny.logits(
-        weights.load(tmp_path, **_FLOAT32),
+        weights.load(tmp_path, tiny.COMPUTE),
         tokens,
         positions=np.concatenate([np.arange(n) for n in lengths])[None],
         segments=np.repeat([1, 2, 3], lengths)[None],
@@ -78,7 +77,7 @@ _KINDS = {
 def test_every_kind_agrees_at_small_and_large_positions(tmp_path, kind, start):
     reference = write_golden.model(tied=False, seed=6, **_KINDS[kind])
     reference.save_pretrained(tmp_path)
-    model = weights.load(tmp_path, **_FLOAT32)
+    model = weights.load(tmp_path, tiny.COMPUTE)
     tokens = np.random.default_rng(6).integers(0, 64, (2, 200))
     positions = np.broadcast_to(start + np.arange(200), (2, 200))
     with torch.no_grad():
@@ -93,7 +92,7 @@ def test_every_kind_agrees_at_small_and_large_positions(tmp_path, kind, start):
 def test_every_kind_is_written_as_transformers_would(tmp_path, kind):
     reference = write_golden.model(tied=True, seed=7, **_KINDS[kind])
     reference.save_pretrained(tmp_path / "theirs")
-    model = weights.load(tmp_path / "theirs", **_FLOAT32)
+    model = weights.load(tmp_path / "theirs", tiny.COMPUTE)
     weights.save(model, tmp_path / "ours", stored_dtype="float32")
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     tokens = torch.tensor(np.random.default_rng(7).integers(0, 64, (2, 100)))

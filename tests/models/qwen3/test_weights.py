@@ -1,5 +1,6 @@
 """Tests for datachef_jax/models/qwen3/weights.py."""
 
+import dataclasses
 import json
 
 from flax import nnx
@@ -13,7 +14,6 @@ import safetensors.numpy
 from datachef_jax.models.qwen3 import weights
 from tests.models.qwen3 import tiny
 
-_FLOAT32 = dict(dtype="float32", param_dtype="float32", remat=False)
 _BOTH = pytest.mark.parametrize("config", [tiny.CONFIG, tiny.UNTIED])
 
 
@@ -38,17 +38,17 @@ def _store(tmp_path, tensors):
 
 
 def test_random_is_a_function_of_the_seed():
-    a = weights.random(tiny.CONFIG, seed=3, **_FLOAT32)
-    _assert_same(a, weights.random(tiny.CONFIG, seed=3, **_FLOAT32))
-    b = weights.random(tiny.CONFIG, seed=4, **_FLOAT32)
+    a = weights.random(tiny.CONFIG, tiny.COMPUTE, seed=3)
+    _assert_same(a, weights.random(tiny.CONFIG, tiny.COMPUTE, seed=3))
+    b = weights.random(tiny.CONFIG, tiny.COMPUTE, seed=4)
     assert np.abs(a.embedding[...] - b.embedding[...]).max() > 0.01
 
 
 def test_weights_are_born_split_as_the_rules_say(mesh):
     with jax.set_mesh(mesh):
-        model = weights.random(tiny.UNTIED, seed=0, **_FLOAT32)
-    assert model.layers[1].mlp.gate[...].sharding.spec == P("data", "model")
-    assert model.layers[1].mlp.down[...].sharding.spec == P("model", "data")
+        model = weights.random(tiny.UNTIED, tiny.COMPUTE, seed=0)
+    assert model.layers.mlp.gate[...].sharding.spec == P(None, "data", "model")
+    assert model.layers.mlp.down[...].sharding.spec == P(None, "model", "data")
     pieces = model.embedding[...].addressable_shards
     assert {piece.data.shape for piece in pieces} == {(64 // 2, 32 // 4)}
 
@@ -57,30 +57,32 @@ def test_weights_are_born_split_as_the_rules_say(mesh):
 def test_saving_and_loading_changes_no_bit(config, tmp_path):
     model = tiny.make(config)
     weights.save(model, tmp_path, stored_dtype="float32")
-    loaded = weights.load(tmp_path, **_FLOAT32)
+    loaded = weights.load(tmp_path, tiny.COMPUTE)
     assert loaded.config == config
     assert nnx.split(loaded)[0] == nnx.split(model)[0]
     _assert_same(loaded, model)
 
 
 def test_bfloat16_weights_come_back_bit_by_bit(tmp_path):
-    kinds = dict(dtype="bfloat16", param_dtype="bfloat16", remat=False)
-    model = tiny.make(tiny.UNTIED, dtype="bfloat16", param_dtype="bfloat16")
+    compute = dataclasses.replace(
+        tiny.COMPUTE, dtype="bfloat16", param_dtype="bfloat16"
+    )
+    model = tiny.make(tiny.UNTIED, compute)
     weights.save(model, tmp_path, stored_dtype="bfloat16")
-    _assert_same(weights.load(tmp_path, **kinds), model)
+    _assert_same(weights.load(tmp_path, compute), model)
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
-    wider = weights.load(tmp_path, **_FLOAT32)
+    wider = weights.load(tmp_path, tiny.COMPUTE)
     np.testing.assert_array_equal(wider.head[...], model.head[...].astype(jnp.float32))
 
 
 def test_a_split_model_is_saved_whole_and_loaded_split(mesh, tmp_path):
     with jax.set_mesh(mesh):
-        model = weights.random(tiny.UNTIED, seed=0, **_FLOAT32)
+        model = weights.random(tiny.UNTIED, tiny.COMPUTE, seed=0)
         weights.save(model, tmp_path, stored_dtype="float32")
-        split = weights.load(tmp_path, **_FLOAT32)
+        split = weights.load(tmp_path, tiny.COMPUTE)
     for ours, theirs in zip(_leaves(split), _leaves(model), strict=True):
         assert ours.sharding.is_equivalent_to(theirs.sharding, ours.ndim)
-    _assert_same(weights.load(tmp_path, **_FLOAT32), split)
+    _assert_same(weights.load(tmp_path, tiny.COMPUTE), split)
 
 
 def test_loads_a_model_in_several_files(tmp_path):
@@ -94,7 +96,7 @@ def test_loads_a_model_in_several_files(tmp_path):
         where |= {name: file for name in part}
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    _assert_same(weights.load(tmp_path, **_FLOAT32), tiny.make())
+    _assert_same(weights.load(tmp_path, tiny.COMPUTE), tiny.make())
 
 
 def test_names_a_missing_an_unknown_and_a_misshapen_tensor(tmp_path):
@@ -102,27 +104,27 @@ def test_names_a_missing_an_unknown_and_a_misshapen_tensor(tmp_path):
     name = "model.layers.1.self_attn.k_proj.weight"
     _store(tmp_path, {k: v for k, v in tensors.items() if k != name})
     with pytest.raises(ValueError, match=f"lacks 1 tensors.*{name}"):
-        weights.load(tmp_path, **_FLOAT32)
+        weights.load(tmp_path, tiny.COMPUTE)
     _store(tmp_path, tensors | {"model.layers.1.self_attn.k_proj.bias": tensors[name]})
     with pytest.raises(ValueError, match="1 unknown tensors.*k_proj.bias"):
-        weights.load(tmp_path, **_FLOAT32)
+        weights.load(tmp_path, tiny.COMPUTE)
     _store(tmp_path, tensors | {name: np.zeros((32, 33), np.float32)})
     with pytest.raises(ValueError, match=rf"{name} has shape \(32, 33\).*\(32, 32\)"):
-        weights.load(tmp_path, **_FLOAT32)
+        weights.load(tmp_path, tiny.COMPUTE)
 
 
 def test_a_tied_head_may_be_stored_a_second_time(tmp_path):
     tensors = _saved(tmp_path)
     embedding = tensors["model.embed_tokens.weight"]
     _store(tmp_path, tensors | {"lm_head.weight": embedding})
-    _assert_same(weights.load(tmp_path, **_FLOAT32), tiny.make())
+    _assert_same(weights.load(tmp_path, tiny.COMPUTE), tiny.make())
 
 
 def test_names_a_folder_without_weights(tmp_path):
     _saved(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="has neither model.safetensors nor"):
-        weights.load(tmp_path, **_FLOAT32)
+        weights.load(tmp_path, tiny.COMPUTE)
 
 
 def test_saving_leaves_other_files_and_no_unfinished_ones(tmp_path):

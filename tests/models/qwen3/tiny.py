@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
 from datachef_jax.models.qwen3.model import Qwen3
 
@@ -24,28 +25,22 @@ CONFIG = Qwen3Config(
     tie_embeddings=True,
     max_positions=256,
 )
+COMPUTE = Compute(dtype="float32", param_dtype="float32", remat="none", unroll=1)
 UNTIED = dataclasses.replace(CONFIG, tie_embeddings=False)
 
 
-def make(config=CONFIG, *, seed=0, dtype="float32", param_dtype="float32", remat=False):
+def make(config=CONFIG, compute=COMPUTE, *, seed=0):
     """Returns a model of random weights in which none has a special value.
 
     Drawn by numpy: compiling `weights.random` would take a test seconds.
     """
     with nnx.use_eager_sharding(False):
-        shapes = nnx.eval_shape(
-            lambda: Qwen3(
-                config,
-                dtype=dtype,
-                param_dtype=param_dtype,
-                remat=remat,
-                rngs=nnx.Rngs(0),
-            )
-        )
+        shapes = nnx.eval_shape(lambda: Qwen3(config, compute, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(seed)
 
     def draw(path, shape):
-        around = 1.0 if shape.ndim == 1 else 0.0  # norms scale, all else projects
+        norm = "scale" in jax.tree_util.keystr(path)
+        around = 1.0 if norm else 0.0  # norms scale, all else projects
         drawn = around + 0.3 * rng.standard_normal(shape.shape)
         return jnp.asarray(drawn, shape.dtype)
 
