@@ -1,5 +1,7 @@
 """Tests for datachef_jax/models/qwen3/attention.py."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,3 +71,43 @@ def test_causal_sees_the_own_past_within_the_segment_and_the_window(time, window
     expected = _by_hand(query, filled, visible & real[:, :, None])
     got, expected = got.swapaxes(1, 2)[real], expected.swapaxes(1, 2)[real]
     np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_long_sequence_has_the_values_and_gradients_of_short_ones():
+    query, filled = _random(2, 4, 2, 300, 4)
+    segments = jnp.asarray(np.r_[np.full(90, 1), np.full(200, 2), np.zeros(10)], int)
+    segments = jnp.stack([segments, jnp.ones_like(segments)])
+    weights = jax.random.normal(jax.random.key(3), query.shape)
+    real = (segments > 0)[:, None, :, None]
+
+    def total(function, query, filled):
+        mixed = function(query, filled, segments)
+        return (jnp.where(real, mixed, 0.0) * weights).sum()
+
+    slope = jax.jit(jax.value_and_grad(total, argnums=(1, 2)), static_argnums=0)
+    window = jnp.asarray(70)
+    got = slope(lambda *rows: attention._looped(*rows, window), query, filled)
+    short = functools.partial(attention.causal, window=window)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, atol=2e-4),
+        got,
+        slope(short, query, filled),
+    )
+
+
+def test_memory_of_a_long_sequence_grows_with_its_length_only():
+    def extra(time):
+        shape = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+        query, keys = shape((1, 2, time, 8)), shape((1, 1, 8, time))
+        filled = cache.LayerCache(keys=keys, values=shape((1, 1, time, 8)))
+        segments = jax.ShapeDtypeStruct((1, time), jnp.int32)
+
+        def total(query, filled, segments):
+            return attention.causal(query, filled, segments, window=None).sum()
+
+        program = jax.jit(jax.grad(total)).lower(query, filled, segments)
+        return program.compile().memory_analysis().temp_size_in_bytes
+
+    # Twice the tokens, at most about twice the memory: all scores of both heads would
+    # take 2 x 4 bytes x 32768^2, 8 GiB.
+    assert extra(32_768) < 2.2 * extra(16_384) < 2**29

@@ -133,3 +133,25 @@ def test_saving_leaves_other_files_and_no_unfinished_ones(tmp_path):
     _saved(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"tokenizer.json", "config.json", "model.safetensors"}
+
+
+def test_a_large_model_is_written_in_several_files(tmp_path):
+    model = tiny.make(tiny.UNTIED)
+    weights.save(model, tmp_path, stored_dtype="float32", max_file_bytes=20_000)
+    files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(files) > 2 and files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    stored = {}
+    for name in files:
+        held = safetensors.numpy.load_file(tmp_path / name)
+        assert {index["weight_map"][key] for key in held} == {name}
+        assert len(held) == 1 or sum(x.nbytes for x in held.values()) <= 20_000
+        stored |= held
+    size = sum(x.nbytes for x in stored.values())
+    assert index["metadata"]["total_size"] == size
+    assert stored.keys() == index["weight_map"].keys()
+    _assert_same(weights.load(tmp_path, tiny.COMPUTE), model)
+    # Written again in one file, nothing of the several stays behind.
+    weights.save(model, tmp_path, stored_dtype="float32")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"config.json", "model.safetensors"}
