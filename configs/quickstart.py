@@ -37,6 +37,10 @@ def get_config() -> mlc.ConfigDict:
         dtype="float32",  # bfloat16 is slower than float32 on CPUs
         param_dtype="float32",
         remat="none",  # or "full", "dots", "offload"
+        shard_sequence=False,  # True where tokens are split over the model axis too
+        lora=dict(  # adapters, the only weights that learn then; rank 0 for none
+            rank=0, alpha=32.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")
+        ),
         unroll=4,  # layers at a time; all of them, for the program is small
     )
     # The sizes of a policy whose checkpoint is "random".
@@ -54,6 +58,9 @@ def get_config() -> mlc.ConfigDict:
     )
     config.base = dict(  # the target of fine-tuning
         checkpoint=f"{_SHIPPED}/base",
+        lora=dict(
+            rank=0, alpha=32.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")
+        ),
         rows=64,
         prompt_buckets=(64,),
         max_new_tokens=40,

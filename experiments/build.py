@@ -89,7 +89,7 @@ def _table1(
     )
     train = grpo.trainer(
         config,
-        params=policy.params,
+        policy=policy,
         tasks=[task for task in tasks if not task.held_out],
         stages=grpo.stages(config, policy=policy, engine=engine, **shared),
         pad_id=tokenizer.pad_id,

@@ -26,7 +26,8 @@ class Finetuner:
 
     Attributes:
       graphdef: Of the base model.
-      params: Its weights; every fine-tune starts from them.
+      params: Those of its weights that learn; every fine-tune starts from them.
+      frozen: All others.
       tokenizer: The base model's.
       engine: Answers benchmark questions.
       max_new_tokens: Longest answer.
@@ -42,6 +43,7 @@ class Finetuner:
 
     graphdef: nnx.GraphDef
     params: nnx.State
+    frozen: nnx.State
     tokenizer: ChatTokenizer
     engine: Engine
     max_new_tokens: int
@@ -122,6 +124,7 @@ class Finetuner:
                 optimizer=self.optimizer,
                 sync_every=self.sync_every,
                 on_step=lambda step, state, loss: progress(1),
+                frozen=self.frozen,
             )
             last = losses[-(self.steps // 10 + 1) :]
             params, final_loss = state.params, float(last.mean())
@@ -129,7 +132,7 @@ class Finetuner:
             progress(self.steps)
         score = evaluate.evaluate(
             self.engine,
-            params,
+            nnx.merge_state(params, self.frozen),
             self.tokenizer,
             task,
             max_new_tokens=self.max_new_tokens,

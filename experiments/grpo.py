@@ -51,10 +51,11 @@ def stages(
       verifier: Grades what they leave.
     """
     rl, sampling = config.rl, config.sampling
+    _, frozen = policy.learned_and_frozen()
     return training_step.Stages(
         prompt=prompt,
         sample=lambda params, prompts, seeds: engine.generate(
-            params,
+            nnx.merge_state(params, frozen),
             prompts,
             seeds=seeds,
             group_size=rl.group_size,
@@ -86,6 +87,7 @@ def stages(
                 micro_batch=rl.micro_batch,
                 updates_per_step=rl.updates_per_step,
             ),
+            frozen=frozen,
         ),
     )
 
@@ -140,6 +142,7 @@ def _reference(
 ) -> Callable[[nnx.State, types.RolloutBatch], types.RolloutBatch]:
     """Builds the stage that scores a batch before the update, as far as it must be."""
     rl = config.rl
+    _, frozen = policy.learned_and_frozen()
     scored = update.scorer(
         _score(config, policy.graphdef), micro_batch=rl.micro_batch
     )
@@ -149,7 +152,11 @@ def _reference(
         params: nnx.State, batch: types.RolloutBatch
     ) -> types.RolloutBatch:
         return batch._replace(
-            old_logprobs=scored(params, batch) if old_is_needed else None,
+            old_logprobs=(
+                scored(nnx.merge_state(params, frozen), batch)
+                if old_is_needed
+                else None
+            ),
             ref_logprobs=scored(policy.params, batch) if rl.kl_weight else None,
         )
 
@@ -182,25 +189,26 @@ def _optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
 def trainer(
     config: mlc.ConfigDict,
     *,
-    params: nnx.State,
+    policy: parts.Model,
     tasks: Sequence[types.Task],
     stages: training_step.Stages,
     pad_id: int,
 ) -> Callable[[int, pathlib.Path], nnx.State]:
-    """Returns what trains the policy with a seed in a folder, and gives its weights.
+    """Returns what trains the policy with a seed in a folder, and gives all its weights.
 
     Args:
       config: Its sections rl, sampling, optimizer, checkpoint and pool.
-      params: Weights to start from; kept as they are.
+      policy: To start from; its weights are kept as they are.
       tasks: To train on.
       stages: From `stages`.
       pad_id: Fills the rows of the update.
     """
     rl, sampling, pool = config.rl, config.sampling, config.pool
     optimizer = _optimizer(config)
+    learned, frozen = policy.learned_and_frozen()
 
     def train(seed: int, folder: pathlib.Path) -> nnx.State:
-        start = jax.tree.map(jnp.copy, params)  # a step consumes its state
+        start = jax.tree.map(jnp.copy, learned)  # a step consumes its state
         state = loop.run(
             training_state.create(start, optimizer),
             tasks=pools.stream(
@@ -225,7 +233,7 @@ def trainer(
             every_steps=config.checkpoint.every_steps,
             keep=config.checkpoint.keep,
         )
-        return state.params
+        return nnx.merge_state(state.params, frozen)
 
     return train
 

@@ -12,6 +12,7 @@ import ml_collections as mlc
 from datachef_jax import types
 from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.models.qwen3 import config as qwen3_config
+from datachef_jax.models.qwen3 import lora
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.sampling.engine import Engine
@@ -39,6 +40,11 @@ class Model:
     graphdef: nnx.GraphDef
     params: nnx.State
 
+    def learned_and_frozen(self) -> tuple[nnx.State, nnx.State]:
+        """Returns its adapters and all else; without adapters, all and nothing."""
+        adapters, rest = nnx.split_state(self.params, nnx.LoRAParam, ...)
+        return (adapters, rest) if adapters else (rest, adapters)
+
 
 def tokenizer(folder: str, root: pathlib.Path) -> ChatTokenizer:
     """Loads the tokenizer of a folder."""
@@ -51,7 +57,8 @@ def model(
 ) -> Model:
     """Loads the checkpoint of a section; only the policy is trained with remat.
 
-    The checkpoint "random" is a model of `config.architecture` with fresh weights.
+    The checkpoint "random" is a model of `config.architecture` with fresh weights. A
+    section with `lora` gets new adapters beside the weights.
     """
     checkpoint, policy = config[section].checkpoint, config.policy
     for field in ("dtype", "param_dtype"):
@@ -66,6 +73,7 @@ def model(
             dtype=policy.dtype,
             param_dtype=policy.param_dtype,
             remat=policy.remat if section == "policy" else "none",
+            shard_sequence=policy.shard_sequence,
             unroll=policy.unroll,
         )
     with checks.blame(f"config.{section}.checkpoint", checkpoint):
@@ -81,6 +89,12 @@ def model(
                 f"its vocabulary of {model.config.vocab_size} is smaller than the "
                 f"tokenizer's {tokenizer.vocab_size}"
             )
+    if "lora" in config[section] and config[section].lora.rank:
+        settings = config[section].lora.to_dict()
+        with checks.blame(f"config.{section}.lora", settings):
+            settings |= {"targets": tuple(settings["targets"])}
+            adapters = qwen3_config.Lora(**settings)
+            model = lora.add(model, adapters, seed=config.seed)
     graphdef, params = nnx.split(model, nnx.Param)
     return Model(graphdef=graphdef, params=params)
 
@@ -281,9 +295,11 @@ def finetuner(
             weight_decay=section.weight_decay,
             max_grad_norm=section.max_grad_norm,
         )
+    learned, frozen = base.learned_and_frozen()
     return finetuning.Finetuner(
         graphdef=base.graphdef,
-        params=base.params,
+        params=learned,
+        frozen=frozen,
         tokenizer=tokenizer,
         engine=_engine(
             base,

@@ -13,7 +13,7 @@ from datachef_jax.models.qwen3 import weights
 from datachef_jax.text import tokenizer
 
 COMPUTE = qwen3_config.Compute(
-    dtype="float32", param_dtype="float32", remat="none", unroll=2
+    dtype="float32", param_dtype="float32", remat="none", shard_sequence=False, unroll=2
 )
 
 

@@ -17,7 +17,7 @@ from datachef_jax.finetune import packing
 class SftState(NamedTuple):
     """Everything that a step changes; with the batches' state, all of a checkpoint."""
 
-    params: nnx.State
+    params: nnx.State  # those that learn
     opt_state: optax.OptState
     step: Int[Array, ""]  # updates done
 
@@ -62,15 +62,18 @@ def target_loss(
 )
 def update(
     state: SftState,
+    frozen: nnx.State,
     batch: packing.Batch,
     *,
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
 ) -> tuple[SftState, Float[Array, ""]]:
     """Does one step; returns the new state and the loss before the step."""
-    loss, gradients = jax.value_and_grad(target_loss, argnums=1)(
-        graphdef, state.params, batch
-    )
+
+    def loss_of(params: nnx.State) -> Float[Array, ""]:
+        return target_loss(graphdef, nnx.merge_state(params, frozen), batch)
+
+    loss, gradients = jax.value_and_grad(loss_of)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return SftState(params, opt_state, state.step + 1), loss
@@ -85,6 +88,7 @@ def fit(
     optimizer: optax.GradientTransformation,
     sync_every: int,
     on_step: OnStep,
+    frozen: nnx.State = nnx.State({}),
 ) -> tuple[SftState, Float[np.ndarray, " done"]]:
     """Trains until `steps` updates are done, counting those of a restored state.
 
@@ -100,6 +104,7 @@ def fit(
       sync_every: Losses are fetched, and checked to be finite, after so many steps.
         In between the host runs ahead and packs while the device computes.
       on_step: Called after every update, e.g. to save a checkpoint.
+      frozen: The model's parameters that do not learn: those beside its adapters.
 
     Returns:
       The last state, and the loss of each update that was done here.
@@ -110,7 +115,7 @@ def fit(
     pending, losses = [], []
     for done in range(int(state.step) + 1, steps + 1):
         state, loss = update(
-            state, next(batches), graphdef=graphdef, optimizer=optimizer
+            state, frozen, next(batches), graphdef=graphdef, optimizer=optimizer
         )
         pending.append(loss)
         if len(pending) == sync_every or done == steps:

@@ -1,14 +1,18 @@
 """Where every array lives: the one table from logical axes to mesh axes."""
 
 from collections.abc import Sequence
+import math
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Shaped
 
 # (logical axis, mesh axis). Models name the left column only, so a new layout is a
 # new table and no change of any model. None means replicated.
 AXIS_RULES = (
     ("batch", "data"),
+    ("tokens", "data"),  # of the residual stream, row after row ...
+    ("split_tokens", ("data", "model")),  # ... and with sequence sharding
     ("embed", "data"),  # FSDP: weights are split over the data axis ...
     ("heads", "model"),  # ... and over the model axis: tensor parallelism.
     ("kv_heads", "model"),
@@ -43,3 +47,39 @@ def make_mesh(
     return jax.make_mesh(
         (data, model), ("data", "model"), (AxisType.Auto,) * 2, devices=devices
     )
+
+
+def constrain(x: Shaped[Array, "..."], *axes: str | None) -> Shaped[Array, "..."]:
+    """Says inside jit how an array is split over the mesh that is set, if one is.
+
+    Args:
+      x: The array.
+      axes: The logical name of each of its axes; None for one that stays whole. So
+        does one that its mesh axis cannot divide: 8 key heads on 16 devices.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return x
+    rules = dict(AXIS_RULES)
+    spec = []
+    for axis, size in zip(axes, x.shape, strict=True):
+        rule = rules[axis] if axis else None
+        names = (rule,) if isinstance(rule, str) else rule or ()
+        ways = math.prod(mesh.shape[name] for name in names)
+        spec.append(rule if size % ways == 0 else None)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+
+
+def gathered(placement: NamedSharding) -> NamedSharding:
+    """Returns a placement without the data axis: that of weights for sampling.
+
+    Decoding reads all weights for each token; collected over the data axis for every
+    one, they would take far longer to come than to use.
+    """
+    def without(axis: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if isinstance(axis, tuple):
+            return tuple(name for name in axis if name != "data") or None
+        return None if axis == "data" else axis
+
+    spec = PartitionSpec(*(without(axis) for axis in placement.spec))
+    return NamedSharding(placement.mesh, spec)

@@ -1,8 +1,9 @@
 """Policy objectives, one small function for each part that papers vary.
 
 A ratio says how much more probable what was sampled has become, a surrogate what is
-gained by that, `token_weights` what a token counts, `engine_weights` how far the trainer
-mistrusts the sampler's log-probabilities, and `kl_to_reference` what straying costs:
+gained by that, `token_weights` what a token counts, `engine_weights` how far the
+trainer mistrusts the sampler's log-probabilities, and `kl_to_reference` what straying
+costs:
 
 | objective | ratio | surrogate | weights |
 |---|---|---|---|
@@ -15,7 +16,7 @@ mistrusts the sampler's log-probabilities, and `kl_to_reference` what straying c
 
 All log-probabilities are in nats and of the tokens that were sampled; `old` ones are
 those of the policy before the first update of the step. Every value stands at its token
-and nothing is averaged: so the micro-batches of a step add up to its full batch exactly.
+and nothing is averaged: so the micro-batches of a step add up to its full batch.
 """
 
 from collections.abc import Callable
@@ -27,13 +28,13 @@ from jaxtyping import Array, Bool, Float
 
 Ratio = Callable[
     [Float[Array, "batch time"], Float[Array, "batch time"], Bool[Array, "batch time"]],
-    Float[Array, "batch #time"],
+    Float[Array, " batch #time"],
 ]
 """(logprobs, old logprobs, mask) -> log-ratios of tokens, or one of each completion."""
 
 Surrogate = Callable[
-    [Float[Array, "batch #time"], Float[Array, "batch 1"]],
-    tuple[Float[Array, "batch #time"], Bool[Array, "batch #time"]],
+    [Float[Array, " batch #time"], Float[Array, "batch 1"]],
+    tuple[Float[Array, " batch #time"], Bool[Array, " batch #time"]],
 ]
 """(log-ratios, advantages) -> what is to be maximized, and which ratios are clipped."""
 
@@ -135,12 +136,12 @@ def recipe_ratio(
 
 
 def clipped(
-    log_ratio: Float[Array, "batch #time"],
+    log_ratio: Float[Array, " batch #time"],
     advantages: Float[Array, "batch 1"],
     *,
     clip_low: float,
     clip_high: float,
-) -> tuple[Float[Array, "batch #time"], Bool[Array, "batch #time"]]:
+) -> tuple[Float[Array, " batch #time"], Bool[Array, " batch #time"]]:
     """Returns PPO's min(r A, clip(r) A) and which ratios lie outside the bounds.
 
     Source: Schulman et al. 2017, arXiv:1707.06347, equation 7. Nothing is gained by
@@ -152,12 +153,12 @@ def clipped(
 
 
 def cispo(
-    log_ratio: Float[Array, "batch #time"],
+    log_ratio: Float[Array, " batch #time"],
     advantages: Float[Array, "batch 1"],
     *,
     clip_low: float,
     clip_high: float,
-) -> tuple[Float[Array, "batch #time"], Bool[Array, "batch #time"]]:
+) -> tuple[Float[Array, " batch #time"], Bool[Array, " batch #time"]]:
     """Returns REINFORCE with a clipped, detached ratio, and which ratios are clipped.
 
     Source: MiniMax-M1, arXiv:2506.13585, equations 4 and 5: every token keeps a
@@ -256,8 +257,8 @@ def kl_to_reference(
 
     With d = log pi - log ref (joschu.net/blog/kl-approx.html):
 
-    - "k2" is d^2 / 2, whose gradient d * grad log pi is in expectation over the policy's
-      own samples that of the KL;
+    - "k2" is d^2 / 2, whose gradient d * grad log pi is, in expectation over the
+      policy's own samples, that of the KL;
     - "k3" has the value exp(-d) - 1 + d, unbiased and never negative, and the gradient
       of k2: its own would be that of another divergence.
 

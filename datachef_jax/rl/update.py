@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 import optax
 
 from datachef_jax import types
+from datachef_jax.parallel import sharding
 from datachef_jax.rl import losses
 
 Score = Callable[
@@ -33,10 +34,11 @@ Reference = Callable[
 """(weights, batch) -> log-probabilities of its completions, in micro-batches."""
 
 Update = Callable[
-    [nnx.State, optax.OptState, types.RolloutBatch],
+    [nnx.State, optax.OptState, nnx.State, types.RolloutBatch],
     tuple[nnx.State, optax.OptState, dict[str, float]],
 ]
-"""(weights, optimizer state, batch) -> the first two, metrics."""
+"""(weights that learn, optimizer state, all other weights, batch) -> the first two,
+metrics."""
 
 _Rows = Float[Array, "batch time"]
 _Sums = dict[str, Float[Array, ""]]
@@ -92,8 +94,9 @@ def make(
 ) -> Update:
     """Builds the update; it compiles once, at its first call.
 
-    The weights and the optimizer state that go in are donated: their memory becomes
-    that of the result, so the caller must not use them again.
+    The weights that learn and the optimizer state are donated: their memory becomes
+    that of the result, so the caller must not use them again. The others, those beside
+    low-rank adapters, get no gradient and stay as they are.
 
     Every update sums the gradients of micro-batches over one batch and takes one
     optimizer step. All updates measure their ratios against the same old policy.
@@ -117,13 +120,16 @@ def make(
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def apply(
-        params: nnx.State, opt_state: optax.OptState, batch: types.RolloutBatch
+        params: nnx.State,
+        opt_state: optax.OptState,
+        frozen: nnx.State,
+        batch: types.RolloutBatch,
     ) -> tuple[nnx.State, optax.OptState, _Sums]:
         rows = _split((batch, objective.weights(batch.completion_mask)), micro_batch)
 
         def step(carry, _):
             params, opt_state = carry
-            gradients, sums = _accumulate(loss, params, rows)
+            gradients, sums = _accumulate(loss, params, frozen, rows)
             updates, opt_state = optimizer.update(gradients, opt_state, params)
             metrics = _metrics(sums) | {"policy/grad_norm": optax.tree.norm(gradients)}
             return (optax.apply_updates(params, updates), opt_state), metrics
@@ -135,7 +141,10 @@ def make(
         return params, opt_state, jax.tree.map(jnp.mean, metrics) | first
 
     def update(
-        params: nnx.State, opt_state: optax.OptState, batch: types.RolloutBatch
+        params: nnx.State,
+        opt_state: optax.OptState,
+        frozen: nnx.State,
+        batch: types.RolloutBatch,
     ) -> tuple[nnx.State, optax.OptState, dict[str, float]]:
         if batch.ref_logprobs is None and objective.kl_weight:
             raise ValueError(
@@ -146,7 +155,7 @@ def make(
             raise ValueError(
                 f"{updates_per_step} updates need the log-probabilities before them"
             )
-        params, opt_state, metrics = apply(params, opt_state, batch)
+        params, opt_state, metrics = apply(params, opt_state, frozen, batch)
         return params, opt_state, _finite(metrics)
 
     return update
@@ -156,10 +165,14 @@ def _loss(score: Score, objective: Objective) -> _Loss:
     """Returns the loss of a micro-batch, with sums for the metrics beside it."""
 
     def loss(
-        params: nnx.State, batch: types.RolloutBatch, weights: _Rows
+        params: nnx.State,
+        frozen: nnx.State,
+        batch: types.RolloutBatch,
+        weights: _Rows,
     ) -> tuple[Float[Array, ""], _Sums]:
         mask, behavior = batch.completion_mask, batch.behavior_logprobs
-        logprobs, entropy = score(params, batch.tokens, batch.lengths, mask)
+        whole = nnx.merge_state(params, frozen)
+        logprobs, entropy = score(whole, batch.tokens, batch.lengths, mask)
         old = behavior
         sums = {
             "tokens": mask.sum().astype(jnp.float32),
@@ -186,20 +199,25 @@ def _loss(score: Score, objective: Objective) -> _Loss:
 
 
 def _split(rows: Any, size: int) -> Any:
-    """Gives every array a leading axis of micro-batches."""
+    """Gives every array a leading axis of micro-batches, each over all devices."""
     whole = jax.tree.leaves(rows)[0].shape[0]
     if whole % size:
         raise ValueError(f"micro_batch {size} does not divide the batch of {whole}")
-    return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), rows)
+
+    def split(x: Array) -> Array:
+        parts = x.reshape(-1, size, *x.shape[1:])
+        return sharding.constrain(parts, None, "batch", *(None,) * (x.ndim - 1))
+
+    return jax.tree.map(split, rows)
 
 
 def _accumulate(
-    loss: _Loss, params: nnx.State, batches: Any
+    loss: _Loss, params: nnx.State, frozen: nnx.State, batches: Any
 ) -> tuple[nnx.State, dict[str, Float[Array, ""]]]:
     """Sums gradients, in float32, and the loss's sums over the micro-batches."""
 
     def add(total, batch):
-        gradients, sums = jax.grad(loss, has_aux=True)(params, *batch)
+        gradients, sums = jax.grad(loss, has_aux=True)(params, frozen, *batch)
         return jax.tree.map(jnp.add, total, gradients), sums
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)

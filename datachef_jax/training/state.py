@@ -17,7 +17,7 @@ class TrainState(NamedTuple):
     """
 
     step: int  # training steps done, which is the number of the next one
-    params: nnx.State  # of the policy
+    params: nnx.State  # of the policy: those that learn
     opt_state: optax.OptState
 
 
@@ -31,11 +31,18 @@ def advance(
     batch: types.RolloutBatch,
     *,
     update: Update,
+    frozen: nnx.State,
 ) -> tuple[TrainState, dict[str, float]]:
     """Applies the policy update of one step; `state` must not be used again.
+
+    Args:
+      state: Before the step.
+      batch: To learn from.
+      update: From `rl.update.make`.
+      frozen: The policy's weights that do not learn, if any.
 
     Raises:
       FloatingPointError: Naming the metric that is not finite.
     """
-    params, opt_state, metrics = update(state.params, state.opt_state, batch)
+    params, opt_state, metrics = update(state.params, state.opt_state, frozen, batch)
     return TrainState(state.step + 1, params, opt_state), metrics

@@ -22,6 +22,7 @@ from experiments import mini_models
 from experiments.corpora import base as base_corpus
 from experiments.corpora import judge as judge_corpus
 from experiments.corpora import policy as policy_corpus
+from tests import tiny
 
 _SHIPPED = pathlib.Path(__file__).parents[2] / "configs/mini/checkpoints"
 _STYLE = prompts.PromptStyle(

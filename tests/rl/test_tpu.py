@@ -42,7 +42,11 @@ def _abstract(mesh):
 
     def init():
         compute = Compute(
-            dtype="bfloat16", param_dtype="float32", remat="full", unroll=1
+            dtype="bfloat16",
+            param_dtype="float32",
+            remat="full",
+            shard_sequence=True,
+            unroll=1,
         )
         return Qwen3(_MINI, compute, rngs=nnx.Rngs(0))
 

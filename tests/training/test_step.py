@@ -36,6 +36,11 @@ def first():
     return seen, after, record
 
 
+def _prompts(batch):
+    """Returns the first two characters of every row."""
+    return [scripted.TOKENIZER.decode(row[:2].tolist()) for row in batch.tokens]
+
+
 def test_what_one_stage_returns_is_what_the_next_one_gets(first):
     seen, after, _ = first
     (_, prompts, _), completions = seen["sample"]
@@ -141,7 +146,7 @@ def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
     assert [r.task for r in record.rollouts[:: scripted.GROUP]] == list("abcdef")
     learned = {r.task for r in record.rollouts if r.advantage}
     assert learned == {"b", "e"}
-    prompts = [scripted.TOKENIZER.decode(row[:2].tolist()) for row in seen["batch"].tokens]
+    prompts = _prompts(seen["batch"])
     assert prompts == ["b:"] * scripted.GROUP + ["e:"] * scripted.GROUP
     assert record.metrics["reward/useful"] == 0.5
     texts = [r.completion for r in record.rollouts]
@@ -150,5 +155,5 @@ def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
     rounds.clear()
     given = iter([["a", "b"], ["c", "d"]])
     _, record = run(scripted.start(), more_tasks, max_rounds=2)
-    prompts = [scripted.TOKENIZER.decode(row[:2].tolist()) for row in seen["batch"].tokens]
+    prompts = _prompts(seen["batch"])
     assert prompts == ["b:"] * scripted.GROUP + ["a:"] * scripted.GROUP

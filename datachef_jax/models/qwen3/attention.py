@@ -4,15 +4,17 @@ from flax import nnx
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from datachef_jax.models.qwen3 import cache
 from datachef_jax.models.qwen3 import norm
 from datachef_jax.models.qwen3 import rope
+from datachef_jax.models.qwen3.config import Compute
+from datachef_jax.models.qwen3.config import Lora
 from datachef_jax.models.qwen3.config import Qwen3Config
+from datachef_jax.models.qwen3.projection import Projection
+from datachef_jax.parallel import sharding
 
-_init = nnx.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 _QUERY_BLOCK = 128
 _LONGEST_UNROLLED = 1024
 
@@ -20,52 +22,38 @@ _LONGEST_UNROLLED = 1024
 class Attention(nnx.Module):
     """Self-attention of Qwen3: GQA, RoPE, RMSNorm on each query and key head.
 
-    Source: Qwen3 technical report, arXiv:2505.09388, section 2. Weights are kept
-    `[in, out]` with the heads of one projection side by side.
+    Source: Qwen3 technical report, arXiv:2505.09388, section 2. The heads of one
+    projection stand side by side.
     """
 
     def __init__(
         self,
         config: Qwen3Config,
+        compute: Compute,
         *,
-        dtype: DTypeLike,
-        param_dtype: DTypeLike,
+        lora: Lora | None,
         rngs: nnx.Rngs,
     ):
-        """Creates the weights, split over whatever mesh is set.
-
-        Args:
-          config: The model's sizes.
-          dtype: Of the matrix products and of the output; softmax is in float32.
-          param_dtype: Of the stored weights.
-          rngs: Only the "params" stream is drawn from.
-        """
+        """Creates the weights; arguments as for `Qwen3`. Softmax is in float32."""
         self.config = config
-        self.dtype = jnp.dtype(dtype)
         embed = config.hidden_size
-        query = config.num_heads * config.head_dim
-        shared = config.num_kv_heads * config.head_dim
-
-        def projection(shape: tuple[int, int], axes: tuple[str, str]) -> nnx.Param:
-            weights = _init(rngs.params(), shape, param_dtype)
-            return nnx.Param(weights, out_sharding=axes)
-
-        def head_norm() -> norm.RmsNorm:
-            return norm.RmsNorm(
-                config.head_dim,
-                axis="head_dim",
-                eps=config.rms_norm_eps,
-                dtype=dtype,
-                param_dtype=param_dtype,
-            )
-
-        self.query = projection((embed, query), ("embed", "heads"))
-        self.key = projection((embed, shared), ("embed", "kv_heads"))
-        self.value = projection((embed, shared), ("embed", "kv_heads"))
-        self.out = projection((query, embed), ("heads", "embed"))
+        heads = config.num_heads * config.head_dim
+        kv_heads = config.num_kv_heads * config.head_dim
+        shared = dict(compute=compute, lora=lora, rngs=rngs)
+        keyed = dict(shape=(embed, kv_heads), axes=("embed", "kv_heads"), **shared)
+        self.query = Projection(
+            (embed, heads), axes=("embed", "heads"), name="q_proj", **shared
+        )
+        self.key = Projection(name="k_proj", **keyed)
+        self.value = Projection(name="v_proj", **keyed)
+        self.out = Projection(
+            (heads, embed), axes=("heads", "embed"), name="o_proj", **shared
+        )
         if config.qk_norm:
-            self.query_norm = head_norm()
-            self.key_norm = head_norm()
+            self.query_norm, self.key_norm = (
+                norm.RmsNorm(config.head_dim, "head_dim", config, compute)
+                for _ in range(2)
+            )
 
     @jax.named_scope("attention")
     def __call__(
@@ -135,11 +123,15 @@ class Attention(nnx.Module):
         Float[Array, "*batch kv_heads head_dim"],
     ]:
         """Returns rotated queries and keys, and values, shaped like the angles."""
-        x = x.astype(self.dtype)
-        heads = (*angles.cos.shape[:-1], -1, self.config.head_dim)
-        query = (x @ self.query.astype(self.dtype)).reshape(heads)
-        key = (x @ self.key.astype(self.dtype)).reshape(heads)
-        value = (x @ self.value.astype(self.dtype)).reshape(heads)
+        batch = angles.cos.shape[:-1]
+        whole = (None,) * (len(batch) - 1)
+
+        def split(projected: Float[Array, "tokens out"], axis: str):
+            heads = projected.reshape(*batch, -1, self.config.head_dim)
+            return sharding.constrain(heads, "batch", *whole, axis, None)
+
+        query = split(self.query(x), "heads")
+        key, value = split(self.key(x), "kv_heads"), split(self.value(x), "kv_heads")
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         return rope.rotate(query, angles), rope.rotate(key, angles), value
@@ -147,8 +139,7 @@ class Attention(nnx.Module):
     def _output(
         self, mixed: Float[Array, "*batch heads head_dim"]
     ) -> Float[Array, "tokens embed"]:
-        weights = self.out.astype(self.dtype)
-        return mixed.reshape(-1, weights.shape[0]) @ weights
+        return self.out(mixed.reshape(-1, mixed.shape[-2] * mixed.shape[-1]))
 
 
 def causal(

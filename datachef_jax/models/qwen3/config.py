@@ -14,6 +14,9 @@ import numpy as np
 from datachef_jax.models.qwen3 import rope as ropes
 
 REMAT = ("none", "full", "dots", "offload")
+PROJECTIONS = (
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"
+)  # fmt: skip
 # Our field -> the field of a Hugging Face config.json.
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -124,6 +127,8 @@ class Compute:
       remat: What the backward pass keeps of each layer, by name: "none" recomputes
         nothing, "full" all but the layer's input, "dots" all but the results of matrix
         products, "offload" everything from the input, which waits in host memory.
+      shard_sequence: Whether between projections tokens are split over the model axis
+        as well (Korthikanti et al. 2022, arXiv:2205.05198, section 4.2.2).
       unroll: Layers in one iteration of the loop over them: all of a small model, for
         on CPU a loop over layers was never faster; 1 keeps a deep one's program small.
     """
@@ -131,11 +136,35 @@ class Compute:
     dtype: str
     param_dtype: str
     remat: str
+    shard_sequence: bool
     unroll: int
 
     def __post_init__(self):
         if self.remat not in REMAT:
             raise ValueError(f"remat {self.remat!r} is none of {REMAT}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters of a model (Hu et al. 2021, arXiv:2106.09685).
+
+    Attributes:
+      rank: Numbers between an adapter's two maps.
+      alpha: An adapter's output is multiplied by `alpha / rank`.
+      targets: The projections that have one, by the last part of their names in a
+        Hugging Face file.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+
+    def __post_init__(self):
+        unknown = sorted(set(self.targets) - set(PROJECTIONS))
+        if unknown or not self.targets:
+            raise ValueError(f"targets {self.targets}: must be some of {PROJECTIONS}")
+        if self.rank < 1:
+            raise ValueError(f"rank {self.rank} must be at least 1")
 
 
 def from_folder(folder: str | os.PathLike) -> Qwen3Config:
@@ -174,9 +203,7 @@ def to_hf(config: Qwen3Config) -> dict[str, Any]:
     """Returns the `config.json` from which transformers builds the same model."""
     family = "qwen3" if config.qk_norm else "llama"
     fields = {
-        "architectures": [
-            "Qwen3ForCausalLM" if config.qk_norm else "LlamaForCausalLM"
-        ],
+        "architectures": ["Qwen3ForCausalLM" if config.qk_norm else "LlamaForCausalLM"],
         "model_type": family,
         **_SUPPORTED,
         **{theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()},
@@ -224,7 +251,9 @@ def _llama_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
     return defaults | dict(fields)
 
 
-def _rope(fields: Mapping[str, Any], path: pathlib.Path) -> tuple[float, ropes.Scaling | None]:
+def _rope(
+    fields: Mapping[str, Any], path: pathlib.Path
+) -> tuple[float, ropes.Scaling | None]:
     """Reads either form: `rope_theta` beside `rope_scaling`, or `rope_parameters`."""
     numbers = dict(fields.get("rope_parameters") or fields.get("rope_scaling") or {})
     theta = numbers.pop("rope_theta", fields.get("rope_theta"))

@@ -1,10 +1,11 @@
 """Log-probabilities of given tokens, without the scores of a whole vocabulary.
 
-For a vocabulary of 151,936 the float32 scores of 8,192 tokens are 4.6 GiB, and a plain
-softmax with its gradient keeps several arrays of that size. Here the vocabulary comes in
-chunks, forwards with a running maximum as in online softmax (Milakov and Gimelshein
-2018, arXiv:1805.02867), backwards once more from the normalizer; only the scores of one
-chunk ever exist. The price is one matrix product in four: scores are computed twice.
+For a vocabulary of 151,936 the float32 scores of 8,192 tokens are 4.6 GiB, and a
+plain softmax with its gradient keeps several arrays of that size. Here the vocabulary
+comes in chunks, forwards with a running maximum as in online softmax (Milakov and
+Gimelshein 2018, arXiv:1805.02867), backwards once more from the normalizer; only the
+scores of one chunk ever exist. The price is one matrix product in four: scores are
+computed twice.
 """
 
 import functools

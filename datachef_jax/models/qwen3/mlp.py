@@ -2,54 +2,38 @@
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-_init = nnx.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+from datachef_jax.models.qwen3.config import Compute
+from datachef_jax.models.qwen3.config import Lora
+from datachef_jax.models.qwen3.config import Qwen3Config
+from datachef_jax.models.qwen3.projection import Projection
 
 
 class GatedMlp(nnx.Module):
     """SwiGLU: `down(silu(gate(x)) * up(x))`, no biases.
 
     Source: Qwen3 technical report, arXiv:2505.09388, section 2; Shazeer 2020,
-    arXiv:2002.05202. Weights are kept `[in, out]`, the transpose of the
-    `gate_proj.weight` and its siblings in a Hugging Face checkpoint.
+    arXiv:2002.05202.
     """
 
     def __init__(
         self,
-        embed: int,
-        hidden: int,
+        config: Qwen3Config,
+        compute: Compute,
         *,
-        dtype: DTypeLike,
-        param_dtype: DTypeLike,
+        lora: Lora | None,
         rngs: nnx.Rngs,
     ):
-        """Creates the weights, split over whatever mesh is set.
-
-        Args:
-          embed: Width of the residual stream.
-          hidden: Width between the two projections.
-          dtype: Of the matrix products and of the output.
-          param_dtype: Of the stored weights.
-          rngs: Only the "params" stream is drawn from.
-        """
-        up_axes, down_axes = ("embed", "mlp"), ("mlp", "embed")
-        in_shape, out_shape = (embed, hidden), (hidden, embed)
-        self.dtype = jnp.dtype(dtype)
-        self.gate = nnx.Param(
-            _init(rngs.params(), in_shape, param_dtype), out_sharding=up_axes
-        )
-        self.up = nnx.Param(
-            _init(rngs.params(), in_shape, param_dtype), out_sharding=up_axes
-        )
-        self.down = nnx.Param(
-            _init(rngs.params(), out_shape, param_dtype), out_sharding=down_axes
-        )
+        """Creates the weights; arguments as for `Qwen3`."""
+        embed, hidden = config.hidden_size, config.intermediate_size
+        shared = dict(compute=compute, lora=lora, rngs=rngs)
+        widen = dict(shape=(embed, hidden), axes=("embed", "mlp"), **shared)
+        narrow = dict(shape=(hidden, embed), axes=("mlp", "embed"), **shared)
+        self.gate = Projection(name="gate_proj", **widen)
+        self.up = Projection(name="up_proj", **widen)
+        self.down = Projection(name="down_proj", **narrow)
 
     @jax.named_scope("mlp")
-    def __call__(self, x: Float[Array, "*batch embed"]) -> Float[Array, "*batch embed"]:
-        gate, up, down = (w.astype(self.dtype) for w in (self.gate, self.up, self.down))
-        x = x.astype(self.dtype)
-        return (jax.nn.silu(x @ gate) * (x @ up)) @ down
+    def __call__(self, x: Float[Array, "tokens embed"]) -> Float[Array, "tokens embed"]:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))

@@ -20,7 +20,9 @@ from datachef_jax.models.qwen3 import mlp
 from datachef_jax.models.qwen3 import norm
 from datachef_jax.models.qwen3 import rope
 from datachef_jax.models.qwen3.config import Compute
+from datachef_jax.models.qwen3.config import Lora
 from datachef_jax.models.qwen3.config import Qwen3Config
+from datachef_jax.parallel import sharding
 
 _embedding_init = nnx.initializers.normal(0.02)
 _head_init = nnx.initializers.variance_scaling(
@@ -32,15 +34,20 @@ _STREAM = "residual_stream"
 class Layer(nnx.Module):
     """One transformer block: attention and feed-forward, each after a norm."""
 
-    def __init__(self, config: Qwen3Config, compute: Compute, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: Qwen3Config,
+        compute: Compute,
+        *,
+        lora: Lora | None,
+        rngs: nnx.Rngs,
+    ):
         """Creates the weights; arguments as for `Qwen3`."""
-        dtypes = dict(dtype=compute.dtype, param_dtype=compute.param_dtype)
+        self.stream = "split_tokens" if compute.shard_sequence else "tokens"
         self.attention_norm = _stream_norm(config, compute)
-        self.attention = attention.Attention(config, **dtypes, rngs=rngs)
+        self.attention = attention.Attention(config, compute, lora=lora, rngs=rngs)
         self.mlp_norm = _stream_norm(config, compute)
-        self.mlp = mlp.GatedMlp(
-            config.hidden_size, config.intermediate_size, **dtypes, rngs=rngs
-        )
+        self.mlp = mlp.GatedMlp(config, compute, lora=lora, rngs=rngs)
 
     def __call__(
         self,
@@ -51,8 +58,9 @@ class Layer(nnx.Module):
     ) -> tuple[Float[Array, "tokens embed"], cache.LayerCache]:
         """Returns the residual stream, and the keys and values for a cache."""
         mixed, filled = self.attention(self.attention_norm(x), angles, segments, window)
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), filled
+        x = sharding.constrain(x + mixed, self.stream, None)
+        x = x + self.mlp(self.mlp_norm(x))
+        return sharding.constrain(x, self.stream, None), filled
 
     def decode(
         self,
@@ -76,22 +84,33 @@ class Qwen3(nnx.Module):
     The weights of all layers are stacked: every array in `layers` has a leading axis.
     """
 
-    def __init__(self, config: Qwen3Config, compute: Compute, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: Qwen3Config,
+        compute: Compute,
+        *,
+        lora: Lora | None = None,
+        rngs: nnx.Rngs,
+    ):
         """Creates random weights; `weights.py` is the usual way to a model.
 
         Args:
           config: The model's sizes.
           compute: How it computes.
+          lora: Adapters beside the projections of each layer, if any; see `lora.py`.
           rngs: Only the "params" stream is drawn from.
         """
         shape = (config.vocab_size, config.hidden_size)
         self.config = config
         self.compute = compute
+        self.lora = lora
         self.embedding = nnx.Param(
             _embedding_init(rngs.params(), shape, compute.param_dtype),
             out_sharding=("vocab", "embed"),
         )
-        self.layers = _stacked_layers(config, compute, rngs.fork(split=config.num_layers))
+        self.layers = _stacked_layers(
+            config, compute, lora, rngs.fork(split=config.num_layers)
+        )
         self.norm = _stream_norm(config, compute)
         if not config.tie_embeddings:
             self.head = nnx.Param(
@@ -123,7 +142,7 @@ class Qwen3(nnx.Module):
         """Returns the float32 scores of every possible next token."""
         scores = jnp.matmul(
             hidden.reshape(-1, hidden.shape[-1]).astype(self.compute.dtype),
-            self._head().astype(self.compute.dtype).T,
+            self._head().T,
             preferred_element_type=jnp.float32,
         )
         return scores.reshape(*hidden.shape[:-1], -1)
@@ -184,7 +203,7 @@ class Qwen3(nnx.Module):
         Returns:
           The hidden state of each new token, and the longer cache.
         """
-        x = self.embedding[...][tokens].astype(self.compute.dtype)
+        x = self._embed(tokens)
         angles = self._angles(filled.lengths)
         graphdef, stacked = nnx.split(self.layers)
         layers = []
@@ -208,7 +227,7 @@ class Qwen3(nnx.Module):
         """Returns final hidden states; if asked to, keys and values of all layers."""
         # Flat: with [batch, time, embed] XLA transposes activations before the
         # gradient of every matrix, a third of the time of a small model's step.
-        x = self.embedding[...][tokens.reshape(-1)].astype(self.compute.dtype)
+        x = self._embed(tokens.reshape(-1))
         angles = self._angles(positions)
         graphdef, stacked = nnx.split(self.layers)
 
@@ -224,11 +243,20 @@ class Qwen3(nnx.Module):
             (stacked, self.config.windows()),
             unroll=min(self.compute.unroll, self.config.num_layers),
         )
-        return self.norm(x).reshape(*tokens.shape, -1), filled
+        hidden = self.norm(x).reshape(*tokens.shape, -1)
+        return sharding.constrain(hidden, "batch", None, None), filled
+
+    def _embed(self, tokens: Int[Array, " tokens"]) -> Float[Array, "tokens embed"]:
+        table = self.embedding[...].astype(self.compute.dtype)
+        x = sharding.constrain(table, "vocab", None)[tokens]
+        split = "split_tokens" if self.compute.shard_sequence else "tokens"
+        return sharding.constrain(x, split, None)
 
     def _head(self) -> Float[Array, "vocab embed"]:
-        tied = self.config.tie_embeddings
-        return self.embedding[...] if tied else self.head[...]
+        """Returns the output embedding in the dtype of the products."""
+        table = self.embedding if self.config.tie_embeddings else self.head
+        table = table[...].astype(self.compute.dtype)
+        return sharding.constrain(table, "vocab", None)
 
     def _angles(self, positions: Int[Array, "*batch"]) -> rope.Rotation:
         return rope.rotation(
@@ -240,13 +268,13 @@ class Qwen3(nnx.Module):
 
 
 def _stacked_layers(
-    config: Qwen3Config, compute: Compute, rngs: nnx.Rngs
+    config: Qwen3Config, compute: Compute, lora: Lora | None, rngs: nnx.Rngs
 ) -> Layer:
     """Returns all layers as one, from as many random streams."""
 
     @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
     def make(rngs: nnx.Rngs) -> Layer:
-        return Layer(config, compute, rngs=rngs)
+        return Layer(config, compute, lora=lora, rngs=rngs)
 
     return make(rngs)
 
@@ -277,10 +305,4 @@ def _remat(run: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _stream_norm(config: Qwen3Config, compute: Compute) -> norm.RmsNorm:
-    return norm.RmsNorm(
-        config.hidden_size,
-        axis="embed",
-        eps=config.rms_norm_eps,
-        dtype=compute.dtype,
-        param_dtype=compute.param_dtype,
-    )
+    return norm.RmsNorm(config.hidden_size, "embed", config, compute)

@@ -4,8 +4,10 @@ from flax import nnx
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from datachef_jax.models.qwen3.config import Compute
+from datachef_jax.models.qwen3.config import Qwen3Config
 
 
 class RmsNorm(nnx.Module):
@@ -14,27 +16,19 @@ class RmsNorm(nnx.Module):
     Source: Zhang and Sennrich 2019, arXiv:1910.07467.
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        axis: str,
-        eps: float,
-        dtype: DTypeLike,
-        param_dtype: DTypeLike,
-    ):
+    def __init__(self, width: int, axis: str, config: Qwen3Config, compute: Compute):
         """Creates the scale, all ones.
 
         Args:
           width: Size of the normalized axis.
           axis: Its logical name.
-          eps: Added to the mean square.
-          dtype: Of the output.
-          param_dtype: Of the stored scale.
+          config: Has what is added to the mean square.
+          compute: Dtypes of the scale and of the output.
         """
-        self.eps = eps
-        self.dtype = jnp.dtype(dtype)
-        self.scale = nnx.Param(jnp.ones((width,), param_dtype), out_sharding=(axis,))
+        self.eps = config.rms_norm_eps
+        self.dtype = jnp.dtype(compute.dtype)
+        scale = jnp.ones((width,), compute.param_dtype)
+        self.scale = nnx.Param(scale, out_sharding=(axis,))
 
     @jax.named_scope("norm")
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:

@@ -1,7 +1,6 @@
 """Qwen3 models from random numbers or Hugging Face folders, and back into them."""
 
 from collections.abc import Callable, Iterator, Sequence
-import contextlib
 import dataclasses
 import functools
 import json
@@ -19,41 +18,20 @@ import numpy as np
 import safetensors
 
 from datachef_jax.models.qwen3 import config as qwen3_config
+from datachef_jax.models.qwen3 import layout
 from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
 from datachef_jax.models.qwen3.model import Qwen3
-from datachef_jax.parallel import sharding
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _KINDS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 _WRITE_BYTES = 64 * 2**20  # converted and written at a time
 
-# Path of a parameter within a layer -> tensor name after "model.layers.N." in a
-# Hugging Face file. Matrices are the transposes of those there, except `_OUTER`'s.
-_LAYER = {
-    ("attention_norm", "scale"): "input_layernorm.weight",
-    ("attention", "query"): "self_attn.q_proj.weight",
-    ("attention", "key"): "self_attn.k_proj.weight",
-    ("attention", "value"): "self_attn.v_proj.weight",
-    ("attention", "out"): "self_attn.o_proj.weight",
-    ("attention", "query_norm", "scale"): "self_attn.q_norm.weight",
-    ("attention", "key_norm", "scale"): "self_attn.k_norm.weight",
-    ("mlp_norm", "scale"): "post_attention_layernorm.weight",
-    ("mlp", "gate"): "mlp.gate_proj.weight",
-    ("mlp", "up"): "mlp.up_proj.weight",
-    ("mlp", "down"): "mlp.down_proj.weight",
-}
-_OUTER = {
-    ("embedding",): "model.embed_tokens.weight",
-    ("norm", "scale"): "model.norm.weight",
-    ("head",): "lm_head.weight",
-}
-
 
 def random(config: Qwen3Config, compute: Compute, *, seed: int) -> Qwen3:
     """Makes a model of random weights, split over the mesh if one is set."""
-    with _placement():
+    with layout.placement():
         return _random(jax.random.key(seed), config=config, compute=compute)
 
 
@@ -79,20 +57,18 @@ def load(folder: str | os.PathLike, compute: Compute) -> Qwen3:
     """
     folder = pathlib.Path(folder)
     config = qwen3_config.from_folder(folder)
-    with _placement():
-        model = nnx.eval_shape(lambda: Qwen3(config, compute, rngs=nnx.Rngs(0)))
-        graphdef, shapes = nnx.split(model, nnx.Param)
-        shardings = _shardings(shapes)
+    graphdef, shapes = nnx.split(layout.abstract(config, compute), nnx.Param)
+    placements = layout.shardings(shapes)
     files = _files(folder)
     _check_names(folder, shapes, set(files), config)
     loaded = []
     for path, param in nnx.to_flat_state(shapes):
-        wanted, placement = param.get_value(), shardings[path]
+        wanted, place = param.get_value(), placements[path]
         if path[0] == "layers":
-            array = _read_layers(files, path, wanted, placement)
+            array = _read_layers(files, path, wanted, place)
         else:
-            (name,) = _names(path, config.num_layers)
-            array = _read(files, name, path, wanted, placement)
+            (name,) = layout.names(path, config.num_layers)
+            array = _read(files, name, path, wanted, place)
         loaded.append((path, param.replace(array)))
     return nnx.merge(graphdef, nnx.from_flat_state(loaded))
 
@@ -117,13 +93,15 @@ def save(
       max_file_bytes: Where one file would be larger there are several, with an index;
         transformers' own limit by default.
     """
+    if model.lora is not None:
+        raise ValueError("the model has adapters: merge them first, or save them alone")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     dtype = jnp.dtype(stored_dtype)
     groups = _group(list(_tensors(model)), dtype.itemsize, max_file_bytes)
-    names = [_SINGLE] if len(groups) == 1 else [
-        f"model-{i + 1:05d}-of-{len(groups):05d}.safetensors" for i in range(len(groups))
-    ]  # fmt: skip
+    count = len(groups)
+    names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    names = [_SINGLE] if count == 1 else names
     for name, group in zip(names, groups, strict=True):
         _write_tensors(folder / name, group, dtype)
     if jax.process_index():
@@ -139,38 +117,15 @@ def save(
     if len(names) > 1:
         total = sum(math.prod(t.shape) for group in groups for t in group)
         metadata = {"total_size": total * dtype.itemsize}
-        _write_json(folder / _INDEX, {"metadata": metadata, "weight_map": where})
+        write_json(folder / _INDEX, {"metadata": metadata, "weight_map": where})
     fields = qwen3_config.to_hf(model.config) | {"dtype": dtype.name}
-    _write_json(folder / "config.json", fields)
+    write_json(folder / "config.json", fields)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "compute"))
 def _random(key: Key[Array, ""], *, config: Qwen3Config, compute: Compute) -> Qwen3:
     """Draws the weights where they are to live: no device ever holds all of them."""
     return Qwen3(config, compute, rngs=nnx.Rngs(params=key))
-
-
-@contextlib.contextmanager
-def _placement() -> Iterator[None]:
-    """Splits weights created inside by the one table; without a mesh, nothing is."""
-    meshed = not jax.sharding.get_abstract_mesh().empty
-    with (
-        nnx.logical_axis_rules(sharding.AXIS_RULES),
-        nnx.use_eager_sharding(meshed),
-    ):
-        yield
-
-
-def _names(path: tuple, num_layers: int) -> list[str]:
-    """Returns the Hugging Face names of the tensors at a path of our model."""
-    if path[0] == "layers":
-        return [f"model.layers.{i}.{_LAYER[path[1:]]}" for i in range(num_layers)]
-    return [_OUTER[path]]
-
-
-def _turned(path: tuple) -> bool:
-    """Says whether we keep a parameter as the transpose of the stored tensor."""
-    return path not in (("embedding",), ("head",))
 
 
 def _files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -190,7 +145,7 @@ def _check_names(
     expected = {
         name
         for path, _ in nnx.to_flat_state(shapes)
-        for name in _names(path, config.num_layers)
+        for name in layout.names(path, config.num_layers)
     }
     if config.tie_embeddings:
         # Qwen's own small checkpoints store the tied head a second time.
@@ -199,16 +154,6 @@ def _check_names(
         raise ValueError(f"{folder} lacks {len(missing)} tensors: {missing[:5]}")
     if extra := sorted(found - expected):
         raise ValueError(f"{folder} has {len(extra)} unknown tensors: {extra[:5]}")
-
-
-def _shardings(shapes: nnx.State) -> dict[tuple, jax.sharding.Sharding]:
-    """Returns where each parameter is to live, by path."""
-    mesh = jax.sharding.get_mesh()
-    if mesh.empty:
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        return {path: here for path, _ in nnx.to_flat_state(shapes)}
-    named = nnx.to_flat_state(nnx.get_named_sharding(shapes, mesh))
-    return {path: param.get_value() for path, param in named}
 
 
 def _read_layers(
@@ -225,7 +170,7 @@ def _read_layers(
             placement.mesh, jax.sharding.PartitionSpec(*placement.spec[1:])
         )
     stacked = jnp.zeros(wanted.shape, wanted.dtype, device=placement)
-    for i, name in enumerate(_names(path, wanted.shape[0])):
+    for i, name in enumerate(layout.names(path, wanted.shape[0])):
         stacked = _put(stacked, _read(files, name, path, one, place), i)
     return stacked
 
@@ -253,7 +198,7 @@ def _read(
       wanted: Its shape and dtype there.
       placement: How it is split; only pieces kept by this host are read.
     """
-    turned = _turned(path)
+    turned = layout.turned(path)
     stored_shape = wanted.shape[::-1] if turned else wanted.shape
     # Opened anew for each tensor: closing gives its pages back.
     with safetensors.safe_open(files[name], framework="numpy") as file:
@@ -283,10 +228,10 @@ class _Tensor:
 
 def _tensors(model: Qwen3) -> Iterator[_Tensor]:
     for path, param in nnx.to_flat_state(nnx.state(model, nnx.Param)):
-        array, turned = param[...], _turned(path)
+        array, turned = param[...], layout.turned(path)
         stacked = path[0] == "layers"
         shape = array.shape[1:] if stacked else array.shape
-        for i, name in enumerate(_names(path, model.config.num_layers)):
+        for i, name in enumerate(layout.names(path, model.config.num_layers)):
             yield _Tensor(
                 name=name,
                 shape=shape[::-1] if turned else shape,
@@ -297,15 +242,18 @@ def _tensors(model: Qwen3) -> Iterator[_Tensor]:
 def _fetch(array: jax.Array, layer: int | None, turned: bool) -> np.ndarray:
     """Gathers a tensor, or one layer of it, on every host."""
     part = array if layer is None else array[layer]
-    if not part.is_fully_addressable:
-        part = jax.device_put(
-            part,
-            jax.sharding.NamedSharding(
-                part.sharding.mesh, jax.sharding.PartitionSpec()
-            ),
-        )
-    host = np.asarray(part)
+    host = on_host(part)
     return host.T if turned else host
+
+
+def on_host(array: jax.Array) -> np.ndarray:
+    """Gathers an array on every host."""
+    if not array.is_fully_addressable:
+        everywhere = jax.sharding.PartitionSpec()
+        array = jax.device_put(
+            array, jax.sharding.NamedSharding(array.sharding.mesh, everywhere)
+        )
+    return np.asarray(array)
 
 
 def _group(
@@ -356,7 +304,7 @@ def _write_tensors(
         os.replace(partial, path)
 
 
-def _write_json(path: pathlib.Path, value: object) -> None:
+def write_json(path: pathlib.Path, value: object) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=2) + "\n")
     os.replace(partial, path)

@@ -157,7 +157,11 @@ def test_reads_llama_with_what_its_class_takes_for_granted(tmp_path):
 
 
 def test_the_upper_layers_have_the_sliding_window(tmp_path):
-    window = {"use_sliding_window": True, "sliding_window": 512, "max_window_layers": 26}
+    window = {
+        "use_sliding_window": True,
+        "sliding_window": 512,
+        "max_window_layers": 26,
+    }
     config = qwen3_config.from_folder(_folder(tmp_path, _SMALL | window))
     assert [config.window(i) for i in (0, 25, 26, 27)] == [None, None, 512, 512]
     unused = window | {"use_sliding_window": False}

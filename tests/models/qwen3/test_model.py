@@ -96,7 +96,8 @@ def _loss(graphdef, params, tokens):
 
 
 @pytest.mark.parametrize(
-    "remat, unroll", [("full", 1), ("dots", 1), ("offload", 1), ("none", 2), ("none", 9)]
+    "remat, unroll",
+    [("full", 1), ("dots", 1), ("offload", 1), ("none", 2), ("none", 9)],
 )
 def test_recomputing_and_unrolling_layers_changes_no_gradient(remat, unroll):
     tokens = jnp.asarray(_tokens(2, 9))
@@ -118,7 +119,7 @@ def test_splitting_over_devices_changes_no_number(mesh, tmp_path):
     step = jax.jit(jax.value_and_grad(_loss, argnums=1), static_argnums=0)
     with jax.set_mesh(mesh):
         split = weights.load(tmp_path, tiny.COMPUTE)
-        query = split.layers.attention.query[...]
+        query = split.layers.attention.query.weights[...]
         assert query.sharding.spec == P(None, "data", "model")
         got = step(*nnx.split(split, nnx.Param), jax.device_put(tokens, P("data")))
     expected = step(*nnx.split(whole, nnx.Param), tokens)

@@ -1,16 +1,22 @@
 """Tests for datachef_jax/models/qwen3/norm.py."""
 
+import dataclasses
+
 from flax import nnx
 import jax.numpy as jnp
 import numpy as np
 
 from datachef_jax.models.qwen3 import norm
+from tests.models.qwen3 import tiny
 
 
 def _make(dtype):
     with nnx.use_eager_sharding(False):
         return norm.RmsNorm(
-            2, axis="embed", eps=0.5, dtype=dtype, param_dtype="float32"
+            2,
+            "embed",
+            dataclasses.replace(tiny.CONFIG, rms_norm_eps=0.5),
+            dataclasses.replace(tiny.COMPUTE, dtype=dtype),
         )
 
 

@@ -9,9 +9,7 @@ from datachef_jax.models.qwen3 import rope
 
 @jax.jit
 def _rotate(x, positions):
-    angles = rope.rotation(
-        positions, head_dim=x.shape[-1], theta=100.0, scaling=None
-    )
+    angles = rope.rotation(positions, head_dim=x.shape[-1], theta=100.0, scaling=None)
     return rope.rotate(x, angles)
 
 

@@ -47,8 +47,8 @@ def test_random_is_a_function_of_the_seed():
 def test_weights_are_born_split_as_the_rules_say(mesh):
     with jax.set_mesh(mesh):
         model = weights.random(tiny.UNTIED, tiny.COMPUTE, seed=0)
-    assert model.layers.mlp.gate[...].sharding.spec == P(None, "data", "model")
-    assert model.layers.mlp.down[...].sharding.spec == P(None, "model", "data")
+    assert model.layers.mlp.gate.weights[...].sharding.spec == P(None, "data", "model")
+    assert model.layers.mlp.down.weights[...].sharding.spec == P(None, "model", "data")
     pieces = model.embedding[...].addressable_shards
     assert {piece.data.shape for piece in pieces} == {(64 // 2, 32 // 4)}
 

@@ -25,7 +25,9 @@ CONFIG = Qwen3Config(
     tie_embeddings=True,
     max_positions=256,
 )
-COMPUTE = Compute(dtype="float32", param_dtype="float32", remat="none", unroll=1)
+COMPUTE = Compute(
+    dtype="float32", param_dtype="float32", remat="none", shard_sequence=False, unroll=1
+)
 UNTIED = dataclasses.replace(CONFIG, tie_embeddings=False)
 
 
