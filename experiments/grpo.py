@@ -18,6 +18,7 @@ from datachef_jax.rl import logprobs
 from datachef_jax.rl import losses
 from datachef_jax.rl import rewards
 from datachef_jax.rl import update
+from datachef_jax.sampling import reshard
 from datachef_jax.sampling.engine import Engine
 from datachef_jax.training import loop
 from datachef_jax.training import optimizer as optimizers
@@ -52,16 +53,23 @@ def stages(
     """
     rl, sampling = config.rl, config.sampling
     _, frozen = policy.learned_and_frozen()
-    return training_step.Stages(
-        prompt=prompt,
-        sample=lambda params, prompts, seeds: engine.generate(
-            nnx.merge_state(params, frozen),
+
+    def sample(
+        params: nnx.State, prompts: Sequence[Sequence[int]], seeds: training_step.Seeds
+    ) -> Sequence[types.Completion]:
+        whole = nnx.merge_state(params, frozen)
+        return engine.generate(
+            reshard.for_sampling(whole, dtype=config.policy.dtype),
             prompts,
             seeds=seeds,
             group_size=rl.group_size,
             temperature=sampling.temperature,
             max_new_tokens=sampling.max_new_tokens,
-        ),
+        )
+
+    return training_step.Stages(
+        prompt=prompt,
+        sample=sample,
         decode=decode,
         execute=functools.partial(executor.run, progress=_ignore),
         verify=functools.partial(verifier.verify, progress=_ignore),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import math
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Shaped
+from jax.sharding import AxisType, Mesh, PartitionSpec
+from jaxtyping import Array, PyTree, Shaped
 
 # (logical axis, mesh axis). Models name the left column only, so a new layout is a
 # new table and no change of any model. None means replicated.
@@ -70,16 +70,17 @@ def constrain(x: Shaped[Array, "..."], *axes: str | None) -> Shaped[Array, "..."
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
 
 
-def gathered(placement: NamedSharding) -> NamedSharding:
-    """Returns a placement without the data axis: that of weights for sampling.
+def everywhere(tree: PyTree) -> PyTree:
+    """Puts whole arrays on every device, so that every host can read them."""
+    return jax.tree.map(lambda x: constrain(x, *(None,) * x.ndim), tree)
 
-    Decoding reads all weights for each token; collected over the data axis for every
-    one, they would take far longer to come than to use.
-    """
+
+def gathered(spec: PartitionSpec) -> PartitionSpec:
+    """Returns a placement without the data axis: that of weights for sampling."""
+
     def without(axis: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if isinstance(axis, tuple):
             return tuple(name for name in axis if name != "data") or None
         return None if axis == "data" else axis
 
-    spec = PartitionSpec(*(without(axis) for axis in placement.spec))
-    return NamedSharding(placement.mesh, spec)
+    return PartitionSpec(*(without(axis) for axis in spec))

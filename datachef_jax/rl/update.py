@@ -79,7 +79,7 @@ def scorer(score: Score, *, micro_batch: int) -> Reference:
             (batch.tokens, batch.lengths, batch.completion_mask), micro_batch
         )
         scored = lax.map(lambda row: score(params, *row)[0], rows)
-        return scored.reshape(batch.tokens.shape)
+        return sharding.everywhere(scored.reshape(batch.tokens.shape))
 
     return reference
 
@@ -138,7 +138,8 @@ def make(
             step, (params, opt_state), length=updates_per_step
         )
         first = {"policy/mismatch": metrics["policy/mismatch"][0]}
-        return params, opt_state, jax.tree.map(jnp.mean, metrics) | first
+        metrics = jax.tree.map(jnp.mean, metrics) | first
+        return params, opt_state, sharding.everywhere(metrics)
 
     def update(
         params: nnx.State,

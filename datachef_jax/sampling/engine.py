@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 import numpy as np
 
 from datachef_jax.models.qwen3 import cache
+from datachef_jax.parallel import sharding
 from datachef_jax.sampling import logits
 from datachef_jax.types import Completion
 
@@ -271,7 +272,9 @@ def _spread(
 ) -> tuple[Float[Array, "rows embed"], cache.KVCache]:
     """Gives each row its prompt's state, with room for the completion."""
     hidden, filled = jax.tree.map(lambda *x: jnp.concatenate(x)[source], *parts)
-    layers = tuple(cache.widen(layer, slots=slots) for layer in filled.layers)
+    layers = tuple(
+        cache.place(cache.widen(layer, slots=slots)) for layer in filled.layers
+    )
     return hidden, cache.KVCache(layers=layers, lengths=filled.lengths)
 
 
@@ -328,7 +331,7 @@ def _decode(
         sampled=_nothing(steps, rows=seeds.shape[0]),
     )
     end = lax.while_loop(unfinished, step, start)
-    return end.sampled, end.filled
+    return sharding.everywhere(end.sampled), end.filled
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
@@ -345,4 +348,4 @@ def _score(
     bucket = prompts.shape[1]
     hidden, _ = model.prefill(prompts, lengths, max_length=bucket)
     logprobs = jax.nn.log_softmax(model.logits(hidden), axis=-1)
-    return logprobs[:, candidates]
+    return sharding.everywhere(logprobs[:, candidates])

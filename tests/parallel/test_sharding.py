@@ -1,6 +1,8 @@
 """Tests for datachef_jax/parallel/sharding.py."""
 
 import jax
+from jax.sharding import PartitionSpec as P
+import numpy as np
 import pytest
 
 from datachef_jax.parallel import sharding
@@ -25,4 +27,38 @@ def test_a_mesh_of_one_device_is_a_mesh():
 def test_every_rule_is_unique_and_names_an_axis_of_the_mesh(mesh):
     names = [logical for logical, _ in sharding.AXIS_RULES]
     assert len(set(names)) == len(names)
-    assert {axis for _, axis in sharding.AXIS_RULES} <= {*mesh.axis_names, None}
+    axes = {axis for _, rule in sharding.AXIS_RULES for axis in np.ravel(rule)}
+    assert axes <= {*mesh.axis_names, None}
+
+
+@pytest.mark.parametrize(
+    "axes, spec",
+    [
+        (("tokens", None), P("data")),
+        (("split_tokens", None), P(("data", "model"))),
+        (("batch", "heads"), P("data", "model")),
+    ],
+)
+def test_an_activation_lies_where_the_table_says(axes, spec, mesh):
+    place = jax.jit(lambda x: sharding.constrain(x, *axes))
+    with jax.set_mesh(mesh):
+        assert place(np.zeros((16, 8))).sharding.spec == spec
+    assert len(place(np.zeros((16, 8))).sharding.device_set) == 1
+
+
+def test_an_axis_that_its_mesh_axis_cannot_divide_stays_whole(mesh):
+    place = jax.jit(lambda x: sharding.constrain(x, "batch", "heads"))
+    with jax.set_mesh(mesh):
+        assert place(np.zeros((6, 4))).sharding.spec == P(None, "model")
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (P("data", "model"), P(None, "model")),
+        (P(None, ("data", "model")), P(None, ("model",))),
+        (P(("data",)), P(None)),
+    ],
+)
+def test_gathered_weights_are_split_over_the_model_axis_alone(before, after):
+    assert sharding.gathered(before) == after

@@ -14,6 +14,7 @@ from datachef_jax.rl import losses
 from datachef_jax.rl import update
 
 _ROWS, _PROMPT, _NEW, _VOCAB = 8, 5, 4, 11
+_NONE = nnx.State({})  # all weights learn
 _SGD, _ADAM = optax.sgd(1.0), optax.adam(1e-3)
 
 
@@ -78,7 +79,7 @@ def _run(params, batch, *, ref_params=None, **changes):
         batch = batch._replace(ref_logprobs=reference)
     params = jax.tree.map(jnp.copy, params)
     state = _SGD.init(params)
-    after, _, metrics = _make(_SGD, **changes)(params, state, batch)
+    after, _, metrics = _make(_SGD, **changes)(params, state, _NONE, batch)
     return after, metrics
 
 
@@ -144,12 +145,12 @@ def test_several_updates_follow_one_another_on_one_batch():
     copy = functools.partial(jax.tree.map, jnp.copy)
     once = _make(_ADAM)
     start = copy(params)
-    expected, state, first = once(start, _ADAM.init(start), batch)
-    expected, state, second = once(expected, state, batch)
+    expected, state, first = once(start, _ADAM.init(start), _NONE, batch)
+    expected, state, second = once(expected, state, _NONE, batch)
 
     twice = _make(_ADAM, updates_per_step=2)
     start = copy(params)
-    got, _, metrics = twice(start, _ADAM.init(start), batch)
+    got, _, metrics = twice(start, _ADAM.init(start), _NONE, batch)
     _assert_close(got, expected, atol=1e-6)
     assert metrics["policy/mismatch"] == pytest.approx(first["policy/mismatch"])
     assert second["policy/mismatch"] > 10 * first["policy/mismatch"]
@@ -181,11 +182,32 @@ def test_the_old_weights_are_given_up_and_nothing_recompiles():
     step = _make(_ADAM, score=counting)
     old = jax.tree.leaves(params)[0]
     state = _ADAM.init(params)
-    params, state, _ = step(params, state, batch)
+    params, state, _ = step(params, state, _NONE, batch)
     assert old.is_deleted()
     traced = len(traces)
-    step(params, state, batch._replace(advantages=-batch.advantages))
+    step(params, state, _NONE, batch._replace(advantages=-batch.advantages))
     assert len(traces) == traced
+
+
+def test_frozen_weights_are_used_and_stay():
+    batch = _batch()
+    shift = nnx.State({"shift": nnx.Param(jnp.linspace(0.0, 1.0, _VOCAB))})
+
+    def shifted(params, *args):
+        table = params["table"][...] + params["shift"][...][None]
+        return _score(nnx.State({"table": nnx.Param(table)}), *args)
+
+    start = _params(0)
+    whole = nnx.merge_state(start, shift)
+    expected, _ = _run(whole, batch, score=shifted)
+    step = _make(_ADAM, score=shifted)
+    after, state, _ = step(jax.tree.map(jnp.copy, start), _ADAM.init(start), shift, batch)
+    assert list(after) == ["table"]
+    assert not shift["shift"][...].is_deleted()
+    moved = lambda x: np.sign(x["table"][...] - start["table"][...])
+    np.testing.assert_array_equal(moved(after), moved(expected))
+    plain, _ = _run(start, batch)
+    assert (moved(plain) != moved(after)).any()
 
 
 def test_a_metric_that_is_not_finite_is_named():

@@ -13,6 +13,7 @@ import pathlib
 import string
 import sys
 
+from flax import nnx
 import grain
 import jax
 import jax.numpy as jnp
@@ -145,7 +146,9 @@ def parts():
         advantage=functools.partial(
             advantages.group_relative, divide_by_std=True, delta=1e-4
         ),
-        update=functools.partial(state.advance, update=apply),
+        update=functools.partial(
+            state.advance, update=apply, frozen=nnx.State({})
+        ),
     )
     return adamw, stages
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from datachef_jax.parallel import sharding
+
 
 class LayerCache(NamedTuple):
     """Keys and values of one layer; slot s of a row holds its token s.
@@ -22,6 +24,13 @@ class KVCache(NamedTuple):
 
     layers: tuple[LayerCache, ...]
     lengths: Int[Array, " batch"]
+
+
+def place(layer: LayerCache) -> LayerCache:
+    """Splits a layer's cache over the mesh, rows and heads."""
+    return LayerCache(
+        *(sharding.constrain(x, "batch", "kv_heads", None, None) for x in layer)
+    )
 
 
 def widen(layer: LayerCache, *, slots: int) -> LayerCache:

@@ -61,7 +61,8 @@ def shardings(shapes: nnx.State) -> dict[tuple, jax.sharding.Sharding]:
     if mesh.empty:
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         return {path: here for path, _ in nnx.to_flat_state(shapes)}
-    named = nnx.to_flat_state(nnx.get_named_sharding(shapes, mesh))
+    with placement():
+        named = nnx.to_flat_state(nnx.get_named_sharding(shapes, mesh))
     return {path: param.get_value() for path, param in named}
 
 

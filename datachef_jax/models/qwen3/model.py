@@ -109,7 +109,7 @@ class Qwen3(nnx.Module):
             out_sharding=("vocab", "embed"),
         )
         self.layers = _stacked_layers(
-            config, compute, lora, rngs.fork(split=config.num_layers)
+            config, compute, lora, rngs.split(config.num_layers)
         )
         self.norm = _stream_norm(config, compute)
         if not config.tie_embeddings:

@@ -16,11 +16,11 @@ from datachef_jax.models.qwen3 import lora
 from datachef_jax.models.qwen3 import weights
 from tests.models.qwen3 import tiny
 
-_LORA = qwen3_config.Lora(rank=3, alpha=12.0, targets=("q_proj", "down_proj"))
+SETTINGS = qwen3_config.Lora(rank=3, alpha=12.0, targets=("q_proj", "down_proj"))
 _TOKENS = np.arange(20).reshape(2, 10)
 
 
-def adapted(config=tiny.CONFIG, settings=_LORA):
+def adapted(config=tiny.CONFIG, settings=SETTINGS):
     """Returns a model whose adapters are random, `up` included."""
     model = lora.add(tiny.make(config), settings, seed=0)
     graphdef, adapters, rest = nnx.split(model, nnx.LoRAParam, ...)
@@ -33,7 +33,7 @@ def adapted(config=tiny.CONFIG, settings=_LORA):
 
 def test_new_adapters_change_nothing():
     model = tiny.make()
-    got = tiny.logits(lora.add(model, _LORA, seed=0), _TOKENS)
+    got = tiny.logits(lora.add(model, SETTINGS, seed=0), _TOKENS)
     np.testing.assert_array_equal(got, tiny.logits(model, _TOKENS))
 
 
@@ -83,7 +83,7 @@ def test_a_folder_gives_the_adapters_back_bit_by_bit(tmp_path):
     lora.save(model, tmp_path, base="where/the/base/is")
     loaded = lora.load(tiny.make(), tmp_path)
     assert loaded.lora == dataclasses.replace(
-        _LORA, targets=tuple(sorted(_LORA.targets))
+        SETTINGS, targets=tuple(sorted(SETTINGS.targets))
     )
     both = (nnx.state(m, nnx.LoRAParam) for m in (model, loaded))
     jax.tree.map(np.testing.assert_array_equal, *both)
@@ -140,7 +140,7 @@ def test_adapters_are_split_like_their_weights(mesh, tmp_path):
         assert merged.layers.attention.query.weights[...].sharding.spec == P(
             None, "data", "model"
         )
-        made = lora.add(base, _LORA, seed=1)
+        made = lora.add(base, SETTINGS, seed=1)
         assert made.layers.attention.query.up[...].sharding.spec == P(
             None, None, "model"
         )

@@ -1,0 +1,45 @@
+"""From the trainer's weights to those that the engine samples with."""
+
+import functools
+
+from flax import nnx
+import jax
+from jaxtyping import Array, Float
+
+from datachef_jax.parallel import sharding
+
+
+def for_sampling(params: nnx.State, *, dtype: str) -> nnx.State:
+    """Returns weights converted to a dtype and collected over the data axis.
+
+    Decoding reads all weights for each token. Split over the data axis, as training
+    wants them, they would take longer to come together than to use.
+
+    Args:
+      params: Of a model, split as `parallel.sharding` says.
+      dtype: Of the engine's matrix products.
+
+    Returns:
+      New arrays, or `params` itself where nothing is to be done.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    alone = mesh.empty or mesh.shape["data"] == 1
+    if alone and all(x.dtype == dtype for x in jax.tree.leaves(params)):
+        return params
+    return _reshard(params, dtype=dtype)
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def _reshard(params: nnx.State, *, dtype: str) -> nnx.State:
+    with nnx.logical_axis_rules(sharding.AXIS_RULES):
+        specs = nnx.get_partition_spec(params)
+
+    def convert(
+        x: Float[Array, "..."], spec: jax.sharding.PartitionSpec
+    ) -> Float[Array, "..."]:
+        x = x.astype(dtype)
+        if jax.sharding.get_abstract_mesh().empty:
+            return x
+        return jax.lax.with_sharding_constraint(x, sharding.gathered(spec))
+
+    return jax.tree.map(convert, params, specs)
