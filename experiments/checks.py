@@ -28,8 +28,8 @@ _MISSING = "(not set)"
 _RANGES = {
     "at least 0": (
         lambda x: x >= 0,
-        {"examples_per_source", "llm_calls", "overlong_tokens", "row_cap", "seed"}
-        | {"warmup_steps"},
+        {"examples_per_source", "llm_calls", "overlong_tokens", "rank", "row_cap"}
+        | {"seed", "warmup_steps"},
     ),
     "above 0": (
         lambda x: x > 0,
