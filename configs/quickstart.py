@@ -58,6 +58,8 @@ def get_config() -> mlc.ConfigDict:
     )
     config.base = dict(  # the target of fine-tuning
         checkpoint=f"{_SHIPPED}/base",
+        param_dtype="float32",
+        remat="none",
         lora=dict(
             rank=0, alpha=32.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")
         ),

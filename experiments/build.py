@@ -22,6 +22,7 @@ from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import build_mini
 from experiments import checks
 from experiments import cold_start
+from experiments import compile
 from experiments import environment
 from experiments import evaluation
 from experiments import grpo
@@ -239,4 +240,5 @@ PROGRAMMES = {
     "span": _span,
     "cold_start": _cold_start,
     **build_mini.PROGRAMMES,
+    **compile.PROGRAMMES,
 }

@@ -89,9 +89,9 @@ def stages(
         update=functools.partial(
             training_state.advance,
             update=update.make(
-                _score(config, policy.graphdef),
-                _objective(config),
-                _optimizer(config),
+                score(config, policy.graphdef),
+                objective(config),
+                optimizer(config),
                 micro_batch=rl.micro_batch,
                 updates_per_step=rl.updates_per_step,
             ),
@@ -100,7 +100,8 @@ def stages(
     )
 
 
-def _score(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Score:
+def score(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Score:
+    """Builds what scores completions under a policy."""
     return functools.partial(
         logprobs.completion_logprobs,
         graphdef,
@@ -109,7 +110,7 @@ def _score(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Score:
     )
 
 
-def _objective(config: mlc.ConfigDict) -> update.Objective:
+def objective(config: mlc.ConfigDict) -> update.Objective:
     """Builds what is minimized from the functions that the config names."""
     rl = config.rl
     ratio = {
@@ -152,7 +153,7 @@ def _reference(
     rl = config.rl
     _, frozen = policy.learned_and_frozen()
     scored = update.scorer(
-        _score(config, policy.graphdef), micro_batch=rl.micro_batch
+        score(config, policy.graphdef), micro_batch=rl.micro_batch
     )
     old_is_needed = rl.engine_weights != "none" and rl.updates_per_step > 1
 
@@ -189,7 +190,8 @@ def _penalty(
     return penalty
 
 
-def _optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
+def optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
+    """Builds the policy's optimizer."""
     with checks.blame("config.optimizer", config.optimizer.to_dict()):
         return optimizers.adamw(**config.optimizer)
 
@@ -212,13 +214,13 @@ def trainer(
       pad_id: Fills the rows of the update.
     """
     rl, sampling, pool = config.rl, config.sampling, config.pool
-    optimizer = _optimizer(config)
+    adamw = optimizer(config)
     learned, frozen = policy.learned_and_frozen()
 
     def train(seed: int, folder: pathlib.Path) -> nnx.State:
         start = jax.tree.map(jnp.copy, learned)  # a step consumes its state
         state = loop.run(
-            training_state.create(start, optimizer),
+            training_state.create(start, adamw),
             tasks=pools.stream(
                 tasks,
                 prompts_per_step=rl.prompts_per_step,

@@ -8,11 +8,13 @@ from typing import Any
 
 from flax import nnx
 import ml_collections as mlc
+import optax
 
 from datachef_jax import types
 from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.models.qwen3 import config as qwen3_config
 from datachef_jax.models.qwen3 import lora
+from datachef_jax.models.qwen3 import sizes as qwen3_sizes
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.sampling.engine import Engine
@@ -55,48 +57,75 @@ def tokenizer(folder: str, root: pathlib.Path) -> ChatTokenizer:
 def model(
     config: mlc.ConfigDict, section: str, tokenizer: ChatTokenizer, root: pathlib.Path
 ) -> Model:
-    """Loads the checkpoint of a section; only the policy is trained with remat.
+    """Loads the checkpoint of a section, and gives it adapters if it has `lora`.
 
-    The checkpoint "random" is a model of `config.architecture` with fresh weights. A
-    section with `lora` gets new adapters beside the weights.
+    The checkpoint "random" is a model of `config.architecture` with fresh weights,
+    "random/8b" one of that published size.
     """
-    checkpoint, policy = config[section].checkpoint, config.policy
-    for field in ("dtype", "param_dtype"):
-        checks.require(
-            policy[field] in _DTYPES,
-            f"config.policy.{field}",
-            policy[field],
-            f"must be one of {_DTYPES}",
-        )
-    with checks.blame("config.policy", policy.to_dict()):
-        compute = qwen3_config.Compute(
-            dtype=policy.dtype,
-            param_dtype=policy.param_dtype,
-            remat=policy.remat if section == "policy" else "none",
-            shard_sequence=policy.shard_sequence,
-            unroll=policy.unroll,
-        )
+    checkpoint, compute_as = config[section].checkpoint, compute(config, section)
     with checks.blame(f"config.{section}.checkpoint", checkpoint):
-        if checkpoint == "random":
-            sizes = qwen3_config.Qwen3Config(
-                vocab_size=tokenizer.vocab_size, **config.architecture
-            )
-            model = weights.random(sizes, compute, seed=config.seed)
+        if checkpoint.partition("/")[0] == "random":
+            made = sizes(config, section, vocab_size=tokenizer.vocab_size)
+            model = weights.random(made, compute_as, seed=config.seed)
         else:
-            model = weights.load(checkpoints.find(checkpoint, root), compute)
+            model = weights.load(checkpoints.find(checkpoint, root), compute_as)
         if model.config.vocab_size < tokenizer.vocab_size:
             raise ValueError(
                 f"its vocabulary of {model.config.vocab_size} is smaller than the "
                 f"tokenizer's {tokenizer.vocab_size}"
             )
-    if "lora" in config[section] and config[section].lora.rank:
-        settings = config[section].lora.to_dict()
-        with checks.blame(f"config.{section}.lora", settings):
-            settings |= {"targets": tuple(settings["targets"])}
-            adapters = qwen3_config.Lora(**settings)
-            model = lora.add(model, adapters, seed=config.seed)
+    if adapters := lora_settings(config, section):
+        model = lora.add(model, adapters, seed=config.seed)
     graphdef, params = nnx.split(model, nnx.Param)
     return Model(graphdef=graphdef, params=params)
+
+
+def compute(config: mlc.ConfigDict, section: str) -> qwen3_config.Compute:
+    """Returns how a section's model computes: as the policy does.
+
+    A model that does not learn has no `param_dtype` and `remat` of its own; its weights
+    are kept as they are used.
+    """
+    policy, own = config.policy, config[section]
+    stored = own.get("param_dtype", policy.dtype)
+    for field, dtype in (
+        ("config.policy.dtype", policy.dtype),
+        (f"config.{section}.param_dtype", stored),
+    ):
+        checks.require(dtype in _DTYPES, field, dtype, f"must be one of {_DTYPES}")
+    with checks.blame(f"config.{section}", own.to_dict()):
+        return qwen3_config.Compute(
+            dtype=policy.dtype,
+            param_dtype=stored,
+            remat=own.get("remat", "none"),
+            shard_sequence=policy.shard_sequence,
+            unroll=policy.unroll,
+        )
+
+
+def sizes(
+    config: mlc.ConfigDict, section: str, *, vocab_size: int
+) -> qwen3_config.Qwen3Config:
+    """Returns the sizes of a section whose checkpoint is "random" or "random/<size>".
+
+    Raises:
+      ValueError: If no such size is published.
+    """
+    _, _, name = config[section].checkpoint.partition("/")
+    if not name:
+        return qwen3_config.Qwen3Config(vocab_size=vocab_size, **config.architecture)
+    if name not in qwen3_sizes.QWEN3:
+        raise ValueError(f"{name!r} is none of {sorted(qwen3_sizes.QWEN3)}")
+    return qwen3_sizes.QWEN3[name]
+
+
+def lora_settings(config: mlc.ConfigDict, section: str) -> qwen3_config.Lora | None:
+    """Returns the adapters that a section asks for; None without any."""
+    if "lora" not in config[section] or not config[section].lora.rank:
+        return None
+    settings = config[section].lora.to_dict()
+    with checks.blame(f"config.{section}.lora", settings):
+        return qwen3_config.Lora(**settings | {"targets": tuple(settings["targets"])})
 
 
 def tasks(
@@ -278,23 +307,6 @@ def finetuner(
 ) -> finetuning.Finetuner:
     """Builds what turns rows into benchmark scores."""
     section, target = config.finetune, config.base
-    makers = {"adamw": optimizers.adamw, "muon": optimizers.muon}
-    checks.require(
-        section.optimizer in makers,
-        "config.finetune.optimizer",
-        section.optimizer,
-        f"must be one of {sorted(makers)}",
-    )
-    with checks.blame("config.finetune", section.to_dict()):
-        optimizer = makers[section.optimizer](
-            section.learning_rate,
-            warmup_steps=section.warmup_steps,
-            steps=section.steps,
-            b1=section.b1,
-            b2=section.b2,
-            weight_decay=section.weight_decay,
-            max_grad_norm=section.max_grad_norm,
-        )
     learned, frozen = base.learned_and_frozen()
     return finetuning.Finetuner(
         graphdef=base.graphdef,
@@ -309,7 +321,7 @@ def finetuner(
             max_new_tokens=target.max_new_tokens,
         ),
         max_new_tokens=target.max_new_tokens,
-        optimizer=optimizer,
+        optimizer=finetune_optimizer(config),
         steps=section.steps,
         batch_rows=section.batch_rows,
         row_tokens=section.row_tokens,
@@ -318,3 +330,25 @@ def finetuner(
         sync_every=section.sync_every,
         folder=workdir / "finetunes",
     )
+
+
+def finetune_optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
+    """Builds the optimizer of every fine-tune."""
+    section = config.finetune
+    makers = {"adamw": optimizers.adamw, "muon": optimizers.muon}
+    checks.require(
+        section.optimizer in makers,
+        "config.finetune.optimizer",
+        section.optimizer,
+        f"must be one of {sorted(makers)}",
+    )
+    with checks.blame("config.finetune", section.to_dict()):
+        return makers[section.optimizer](
+            section.learning_rate,
+            warmup_steps=section.warmup_steps,
+            steps=section.steps,
+            b1=section.b1,
+            b2=section.b2,
+            weight_decay=section.weight_decay,
+            max_grad_norm=section.max_grad_norm,
+        )

@@ -37,6 +37,7 @@ import ml_collections as mlc  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from datachef_jax.parallel import sharding  # noqa: E402
+from datachef_jax.training import preemption  # noqa: E402
 from experiments import allocator  # noqa: E402
 from experiments import build  # noqa: E402
 from experiments import checks  # noqa: E402
@@ -90,7 +91,12 @@ def _run(config, workdir: pathlib.Path) -> None:
         record.add_seconds("building", time.monotonic() - start)
         if jax.default_backend() == "cpu":
             record.note("allocator", allocator.keep_freed_memory())
-        experiment.run(record)
+        try:
+            with preemption.stopping():
+                experiment.run(record)
+        except preemption.Preempted:
+            print(f"Told to stop: saved in {workdir}; the same command goes on.")
+            return
     report.draw(workdir)
 
 

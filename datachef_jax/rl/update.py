@@ -40,6 +40,12 @@ Update = Callable[
 """(weights that learn, optimizer state, all other weights, batch) -> the first two,
 metrics."""
 
+Program = Callable[
+    [nnx.State, optax.OptState, nnx.State, types.RolloutBatch],
+    tuple[nnx.State, optax.OptState, dict[str, Float[Array, ""]]],
+]
+"""The same with the metrics on the device: what `jax.jit` returned."""
+
 _Rows = Float[Array, "batch time"]
 _Sums = dict[str, Float[Array, ""]]
 _Loss = Callable[..., tuple[Float[Array, ""], _Sums]]
@@ -92,7 +98,58 @@ def make(
     micro_batch: int,
     updates_per_step: int,
 ) -> Update:
-    """Builds the update; it compiles once, at its first call.
+    """Builds the update around `program`, which compiles at its first call.
+
+    Args:
+      score: As for `program`; so are all others.
+      objective: What is minimized.
+      optimizer: Clips the gradients too, if they are to be clipped.
+      micro_batch: Completions per backward pass; divides the batch.
+      updates_per_step: Optimizer steps on each batch.
+
+    Returns:
+      The update, with metrics on the host. It raises ValueError if the objective needs
+      `ref_logprobs` or `old_logprobs` and the batch has none, and FloatingPointError
+      naming the metrics that are not finite.
+    """
+    apply = program(
+        score,
+        objective,
+        optimizer,
+        micro_batch=micro_batch,
+        updates_per_step=updates_per_step,
+    )
+
+    def update(
+        params: nnx.State,
+        opt_state: optax.OptState,
+        frozen: nnx.State,
+        batch: types.RolloutBatch,
+    ) -> tuple[nnx.State, optax.OptState, dict[str, float]]:
+        if batch.ref_logprobs is None and objective.kl_weight:
+            raise ValueError(
+                f"kl_weight is {objective.kl_weight}, but there is no reference"
+            )
+        old_is_needed = objective.engine_weights and updates_per_step > 1
+        if batch.old_logprobs is None and old_is_needed:
+            raise ValueError(
+                f"{updates_per_step} updates need the log-probabilities before them"
+            )
+        params, opt_state, metrics = apply(params, opt_state, frozen, batch)
+        return params, opt_state, _finite(metrics)
+
+    return update
+
+
+def program(
+    score: Score,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    micro_batch: int,
+    updates_per_step: int,
+) -> Program:
+    """Builds the jitted update.
 
     The weights that learn and the optimizer state are donated: their memory becomes
     that of the result, so the caller must not use them again. The others, those beside
@@ -109,12 +166,9 @@ def make(
       updates_per_step: Optimizer steps on each batch.
 
     Returns:
-      The update. Its metrics are means over updates, tokens or completions, except
+      The program. Its metrics are means over updates, tokens or completions, except
       that `policy/mismatch`, the mean distance in nats between the trainer's and the
       sampler's log-probabilities, is taken before the first optimizer step.
-      It raises ValueError if the objective needs `ref_logprobs` or `old_logprobs`
-      and the batch has none, and FloatingPointError naming the metrics that are not
-      finite.
     """
     loss = _loss(score, objective)
 
@@ -141,25 +195,7 @@ def make(
         metrics = jax.tree.map(jnp.mean, metrics) | first
         return params, opt_state, sharding.everywhere(metrics)
 
-    def update(
-        params: nnx.State,
-        opt_state: optax.OptState,
-        frozen: nnx.State,
-        batch: types.RolloutBatch,
-    ) -> tuple[nnx.State, optax.OptState, dict[str, float]]:
-        if batch.ref_logprobs is None and objective.kl_weight:
-            raise ValueError(
-                f"kl_weight is {objective.kl_weight}, but there is no reference"
-            )
-        old_is_needed = objective.engine_weights and updates_per_step > 1
-        if batch.old_logprobs is None and old_is_needed:
-            raise ValueError(
-                f"{updates_per_step} updates need the log-probabilities before them"
-            )
-        params, opt_state, metrics = apply(params, opt_state, frozen, batch)
-        return params, opt_state, _finite(metrics)
-
-    return update
+    return apply
 
 
 def _loss(score: Score, objective: Objective) -> _Loss:

@@ -22,7 +22,7 @@ from datachef_jax.types import Completion
 
 # Prompts read at a time. A constant, as XLA's CPU code gives a prompt other last bits
 # among four than among eight, and a completion must not depend on the group size.
-_PREFILL_PROMPTS = 4
+PREFILL_PROMPTS = 4
 
 
 def ignore(count: int):
@@ -66,7 +66,7 @@ class Engine:
         self._end_id = end_id
         self._pad_id = pad_id
         self._decode = functools.partial(
-            _decode, graphdef=graphdef, steps=max_new_tokens, end_id=end_id
+            decode, graphdef=graphdef, steps=max_new_tokens, end_id=end_id
         )
 
     def generate(
@@ -146,7 +146,7 @@ class Engine:
             tokens, lengths = self._pad(
                 [prompts[i] for i in chosen], self._rows, bucket
             )
-            logprobs = _score(params, tokens, lengths, wanted, graphdef=self._graphdef)
+            logprobs = score(params, tokens, lengths, wanted, graphdef=self._graphdef)
             scores[chosen] = np.asarray(logprobs)[: len(chosen)]
         return scores
 
@@ -193,12 +193,12 @@ class Engine:
     ) -> tuple[Float[Array, "rows embed"], cache.KVCache]:
         """Reads every prompt once and gives each of its group a copy of the cache."""
         parts = []
-        for start in range(0, len(prompts), _PREFILL_PROMPTS):
-            some = prompts[start : start + _PREFILL_PROMPTS]
-            tokens, lengths = self._pad(some, _PREFILL_PROMPTS, bucket)
-            parts.append(_prefill(params, tokens, lengths, graphdef=self._graphdef))
+        for start in range(0, len(prompts), PREFILL_PROMPTS):
+            some = prompts[start : start + PREFILL_PROMPTS]
+            tokens, lengths = self._pad(some, PREFILL_PROMPTS, bucket)
+            parts.append(prefill(params, tokens, lengths, graphdef=self._graphdef))
         source = np.minimum(np.arange(self._rows) // group_size, len(prompts) - 1)
-        return _spread(
+        return spread(
             parts, source.astype(np.int32), slots=bucket + self._max_new_tokens
         )
 
@@ -251,7 +251,7 @@ def _nothing(steps: int, *, rows: int) -> _Sampled:
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
-def _prefill(
+def prefill(
     params: nnx.State,
     prompts: Int[Array, "prompts bucket"],
     lengths: Int[Array, " prompts"],
@@ -264,7 +264,7 @@ def _prefill(
 
 
 @functools.partial(jax.jit, static_argnames="slots")
-def _spread(
+def spread(
     parts: list[tuple[Float[Array, "prompts embed"], cache.KVCache]],
     source: Int[Array, " rows"],
     *,
@@ -283,7 +283,7 @@ def _spread(
     static_argnames=("graphdef", "steps", "end_id"),
     donate_argnames="filled",
 )
-def _decode(
+def decode(
     params: nnx.State,
     hidden: Float[Array, "rows embed"],
     filled: cache.KVCache,
@@ -335,7 +335,7 @@ def _decode(
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
-def _score(
+def score(
     params: nnx.State,
     prompts: Int[Array, "rows bucket"],
     lengths: Int[Array, " rows"],

@@ -26,15 +26,16 @@ def for_sampling(params: nnx.State, *, dtype: str) -> nnx.State:
     alone = mesh.empty or mesh.shape["data"] == 1
     if alone and all(x.dtype == dtype for x in jax.tree.leaves(params)):
         return params
-    return _reshard(params, dtype=dtype)
+    return convert(params, dtype=dtype)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
-def _reshard(params: nnx.State, *, dtype: str) -> nnx.State:
+def convert(params: nnx.State, *, dtype: str) -> nnx.State:
+    """Does it as one program."""
     with nnx.logical_axis_rules(sharding.AXIS_RULES):
         specs = nnx.get_partition_spec(params)
 
-    def convert(
+    def place(
         x: Float[Array, "..."], spec: jax.sharding.PartitionSpec
     ) -> Float[Array, "..."]:
         x = x.astype(dtype)
@@ -42,4 +43,4 @@ def _reshard(params: nnx.State, *, dtype: str) -> nnx.State:
             return x
         return jax.lax.with_sharding_constraint(x, sharding.gathered(spec))
 
-    return jax.tree.map(convert, params, specs)
+    return jax.tree.map(place, params, specs)

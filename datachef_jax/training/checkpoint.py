@@ -1,12 +1,14 @@
 """Checkpoints that are complete or absent, and checked before they are trusted.
 
-A checkpoint is a folder `step_<number>`: `data/`, written by Orbax, holds the state and
-the position in the stream of tasks; `manifest.json`, written last, holds the sha256 of
-every file. The folder gets its name when all of it is there, so a run killed while
-saving leaves nothing that looks like a checkpoint. A file that was truncated or changed
-afterwards is found by its checksum, and the checkpoint before it is used.
+A checkpoint is a folder `step_<number>`: `data/`, written by Orbax, holds the arrays;
+`position.json` whatever else a run needs to go on (where the stream of tasks stands);
+`manifest.json`, written last, the sha256 of every file. The folder gets its name when
+all of it is there, so a run killed while saving leaves nothing that looks like a
+checkpoint. A file that was truncated or changed afterwards is found by its checksum,
+and the checkpoint before it is used.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
@@ -14,16 +16,16 @@ import os
 import pathlib
 import re
 import shutil
+import threading
 from typing import Any
 
-import grain
 import jax
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
-from datachef_jax.training.state import TrainState
-
 _NAME = re.compile(r"step_(\d{6,})")
-_MANIFEST = "manifest.json"
+_MANIFEST, _POSITION = "manifest.json", "position.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,62 +41,103 @@ class Restored:
     """What was found.
 
     Attributes:
-      state: The latest readable one, or None if nothing was ever saved.
+      step: Of the latest readable checkpoint; 0 if nothing was ever saved.
+      arrays: Its arrays, None if there is none.
+      position: What was saved beside them.
       skipped: Later ones that are damaged, latest first.
     """
 
-    state: TrainState | None
+    step: int
+    arrays: PyTree | None
+    position: Mapping[str, Any]
     skipped: tuple[Skipped, ...]
 
 
-def save(
-    folder: str | os.PathLike,
-    state: TrainState,
-    tasks: grain.DatasetIterator,
-    *,
-    keep: int,
-) -> None:
-    """Saves a checkpoint and deletes all but the latest `keep`.
+class Saver:
+    """Saves checkpoints into a folder while the training goes on.
 
-    Args:
-      folder: Of all checkpoints of a run.
-      state: After `state.step` steps.
-      tasks: Its position is saved: the next batch is that of step `state.step`.
-      keep: How many to keep, at least 1.
+    Only copying the arrays off the devices holds the caller up; leaving its context
+    waits for the last one, also after an error of the caller's. In a run of several
+    processes each calls the same methods, on a folder that all of them see.
     """
-    folder = pathlib.Path(folder).absolute()
-    path = folder / f"step_{state.step:06d}"
-    unfinished = folder / f"unfinished_{path.name}"
-    for leftover in folder.glob("unfinished_*"):
-        shutil.rmtree(leftover)
-    unfinished.mkdir(parents=True)
-    ocp.save_checkpointables(
-        unfinished / "data", {"state": _by_path(state), "tasks": tasks}
-    )
-    manifest = {
-        str(file.relative_to(unfinished)): _checksum(file)
-        for file in sorted(unfinished.rglob("*"))
-        if file.is_file()
-    }
-    (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-    os.rename(unfinished, path)
-    for old in steps(folder)[:-keep]:
-        shutil.rmtree(folder / f"step_{old:06d}")
+
+    def __init__(self, folder: str | os.PathLike, *, keep: int):
+        """Starts nothing yet.
+
+        Args:
+          folder: Of all checkpoints of a run.
+          keep: How many to keep, at least 1.
+        """
+        self._folder = pathlib.Path(folder).absolute()
+        self._keep = keep
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.wait()
+
+    def save(self, step: int, arrays: PyTree, position: Mapping[str, Any]) -> None:
+        """Begins to save a checkpoint, once the one before is complete.
+
+        Args:
+          step: Steps done, its name.
+          arrays: May be given up as soon as this returns.
+          position: JSON types.
+        """
+        self.wait()
+        unfinished = self._folder / f"unfinished_step_{step:06d}"
+        first = jax.process_index() == 0
+        if first:
+            for leftover in self._folder.glob("unfinished_*"):
+                shutil.rmtree(leftover)
+            unfinished.mkdir(parents=True)
+            text = json.dumps(position, indent=1, sort_keys=True)
+            (unfinished / _POSITION).write_text(text + "\n")
+        _all_here(f"a place for checkpoint {step}")
+        written = ocp.save_checkpointables_async(
+            unfinished / "data", {"state": _by_path(arrays)}
+        )
+
+        def finish() -> None:
+            try:
+                written.result()
+                if first:
+                    _complete(unfinished, self._folder / f"step_{step:06d}")
+                    for old in steps(self._folder)[: -self._keep]:
+                        shutil.rmtree(self._folder / f"step_{old:06d}")
+            except BaseException as error:  # whatever it is, `wait` raises it
+                self._error = error
+
+        self._thread = threading.Thread(target=finish, name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is complete; raises what kept it from it."""
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        _all_here("the last checkpoint is complete")
 
 
-def restore_latest(
-    folder: str | os.PathLike, state: TrainState, tasks: grain.DatasetIterator
-) -> Restored:
+def restore_latest(folder: str | os.PathLike, like: PyTree) -> Restored:
     """Loads the latest checkpoint that is intact.
 
     Args:
       folder: Of all checkpoints of a run.
-      state: A state of the same shapes, dtypes and shardings; only read.
-      tasks: Is moved to the position it had.
+      like: Arrays, or their shapes with shardings; only read. The mesh need not be
+        that of the run that saved.
 
     Returns:
-      The state, and what was passed over. Damaged checkpoints are renamed, so that
-      they neither are tried again nor count among those to keep.
+      The arrays in the structure and the places of `like`, and what was passed over.
+      Damaged checkpoints are renamed, so that they neither are tried again nor count
+      among those to keep.
 
     Raises:
       ValueError: If there are checkpoints but none is intact. To start over without
@@ -115,13 +158,16 @@ def restore_latest(
                 f"no checkpoint in {folder} is intact ({skipped[0].name}: "
                 f"{skipped[0].reason}); delete that folder to start over"
             )
-        return Restored(state=None, skipped=())
-    loaded = _load(path / "data", state, tasks)
-    for bad in skipped:
-        aside = folder / f"damaged_{bad.name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        os.rename(folder / bad.name, aside)
-    return Restored(state=TrainState(step=step, **loaded), skipped=tuple(skipped))
+        return Restored(step=0, arrays=None, position={}, skipped=())
+    arrays = _load(path / "data", like)
+    position = json.loads((path / _POSITION).read_text())
+    _all_here("everyone has read the checkpoint")
+    if jax.process_index() == 0:
+        for bad in skipped:
+            aside = folder / f"damaged_{bad.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(folder / bad.name, aside)
+    return Restored(step=step, arrays=arrays, position=position, skipped=tuple(skipped))
 
 
 def steps(folder: str | os.PathLike) -> list[int]:
@@ -145,33 +191,40 @@ def damage(path: pathlib.Path) -> str:
     return ""
 
 
-def _load(
-    path: pathlib.Path, state: TrainState, tasks: grain.DatasetIterator
-) -> dict[str, Any]:
-    """Loads `_trees` onto the places where those of `state` are."""
-    names = _by_path(state)
+def _complete(unfinished: pathlib.Path, path: pathlib.Path) -> None:
+    """Writes the manifest and gives the checkpoint its name."""
+    manifest = {
+        str(file.relative_to(unfinished)): _checksum(file)
+        for file in sorted(unfinished.rglob("*"))
+        if file.is_file()
+    }
+    (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+    os.rename(unfinished, path)
+
+
+def _load(path: pathlib.Path, like: PyTree) -> PyTree:
     shapes = {
         name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-        for name, x in names.items()
+        for name, x in _by_path(like).items()
     }
-    loaded = ocp.load_checkpointables(path, {"state": shapes, "tasks": tasks})
-    structure = jax.tree.structure(_trees(state))
-    return structure.unflatten(loaded["state"][name] for name in names)
+    loaded = ocp.load_checkpointables(path, {"state": shapes})["state"]
+    return jax.tree.structure(like).unflatten(loaded[name] for name in shapes)
 
 
-def _trees(state: TrainState) -> dict[str, Any]:
-    """Returns the part of a state that consists of arrays."""
-    return {"params": state.params, "opt_state": state.opt_state}
-
-
-def _by_path(state: TrainState) -> dict[str, jax.Array]:
-    """Returns the arrays of a state by name, a form that outlives our classes."""
+def _by_path(arrays: PyTree) -> dict[str, Any]:
+    """Returns arrays by name, a form that outlives our classes."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in jax.tree.leaves_with_path(_trees(state))
+        for path, leaf in jax.tree.leaves_with_path(arrays)
     }
 
 
-def _checksum(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(file: pathlib.Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _all_here(why: str) -> None:
+    """Waits for all processes of the run."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(why)

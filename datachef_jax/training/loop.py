@@ -1,12 +1,13 @@
 """The training loop: steps, what they leave on disk, and how a killed run goes on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import json
 import math
 import os
 import pathlib
+from typing import Any
 
 import grain
 import tqdm
@@ -14,14 +15,16 @@ import tqdm
 from datachef_jax import types
 from datachef_jax.training import checkpoint
 from datachef_jax.training import metrics
+from datachef_jax.training import preemption
 from datachef_jax.training import rollouts
 from datachef_jax.training.state import TrainState
 from datachef_jax.training.step import StepRecord
 
 Step = Callable[
-    [TrainState, Callable[[], Sequence[types.Task]]], tuple[TrainState, StepRecord]
+    [TrainState, Callable[[], Sequence[types.Task]], Callable[[], None]],
+    tuple[TrainState, StepRecord],
 ]
-"""`step.train_step` with all but its first two arguments bound."""
+"""`step.train_step` with all but its first three arguments bound."""
 
 
 def run(
@@ -57,25 +60,34 @@ def run(
     Raises:
       FloatingPointError: If an update is not finite; names the step and the metric.
         The checkpoints stay as they are.
+      Preempted: After a SIGTERM, when all that is done has been saved.
       ValueError: If there are checkpoints but none is intact.
     """
     workdir = pathlib.Path(workdir)
     (workdir / "rollouts").mkdir(parents=True, exist_ok=True)
     state = _resume(state, tasks, workdir)
+    saved, notice = state.step, preemption.Notice()
     with (
         contextlib.closing(metrics.Writer(workdir, step=state.step)) as writer,
         tqdm.tqdm(total=steps, initial=state.step, desc="train", unit="step") as bar,
+        notice.listening(),
+        checkpoint.Saver(workdir / "checkpoints", keep=keep) as saver,
     ):
         while state.step < steps:
-            number = state.step
+            number, position = state.step, tasks.get_state()
             try:
-                state, record = step(state, lambda: next(tasks))
+                state, record = step(state, lambda: next(tasks), notice)
             except FloatingPointError as error:
                 raise FloatingPointError(f"step {number}: {error}") from error
+            except preemption.Preempted:
+                if saved < state.step:
+                    _save(saver, state, position)
+                raise
             rollouts.write(_rollouts(workdir, number), record.rollouts)
             writer.write(number, record.metrics, record.seconds)
             if state.step % every_steps == 0 or state.step == steps:
-                checkpoint.save(workdir / "checkpoints", state, tasks, keep=keep)
+                _save(saver, state, tasks.get_state())
+                saved = state.step
             bar.set_postfix(
                 executable=f"{record.metrics['recipe/executable']:.0%}",
                 reward=f"{record.metrics.get('reward/mean', math.nan):.3f}",
@@ -84,18 +96,27 @@ def run(
     return state
 
 
+def _save(
+    saver: checkpoint.Saver, state: TrainState, position: Mapping[str, Any]
+) -> None:
+    arrays = {"params": state.params, "opt_state": state.opt_state}
+    saver.save(state.step, arrays, {"tasks": position})
+
+
 def _resume(
     state: TrainState, tasks: grain.DatasetIterator, workdir: pathlib.Path
 ) -> TrainState:
     """Returns the state to go on from and drops rollouts that lie behind it."""
-    restored = checkpoint.restore_latest(workdir / "checkpoints", state, tasks)
+    like = {"params": state.params, "opt_state": state.opt_state}
+    restored = checkpoint.restore_latest(workdir / "checkpoints", like)
     for bad in restored.skipped:
         tqdm.tqdm.write(f"checkpoint {bad.name} is damaged: {bad.reason}")
         with (workdir / "events.jsonl").open("a", encoding="utf-8") as file:
             event = {"event": "damaged checkpoint"} | dataclasses.asdict(bad)
             file.write(json.dumps(event, sort_keys=True) + "\n")
-    state = restored.state or state
-    if state.step:
+    if restored.arrays is not None:
+        state = TrainState(step=restored.step, **restored.arrays)
+        tasks.set_state(restored.position["tasks"])
         tqdm.tqdm.write(f"going on after {state.step} steps")
     kept = {_rollouts(workdir, number) for number in range(state.step)}
     for path in (workdir / "rollouts").iterdir():

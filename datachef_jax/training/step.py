@@ -41,9 +41,7 @@ class Stages:
     """
 
     prompt: Callable[[types.Task], Sequence[int]]
-    sample: Callable[
-        [Any, Sequence[Sequence[int]], Seeds], Sequence[types.Completion]
-    ]
+    sample: Callable[[Any, Sequence[Sequence[int]], Seeds], Sequence[types.Completion]]
     decode: Callable[[Sequence[int]], str]
     execute: Callable[
         [Sequence[types.Task], Sequence[str], Seeds], Sequence[types.Execution]
@@ -85,6 +83,7 @@ class StepRecord:
 def train_step(
     state: TrainState,
     more_tasks: Callable[[], Sequence[types.Task]],
+    pause: Callable[[], None],
     *,
     stages: Stages,
     seed: int,
@@ -102,6 +101,7 @@ def train_step(
     Args:
       state: Before the step; must not be used again.
       more_tasks: Gives the tasks of a round, one per prompt.
+      pause: Called between stages, while `state` is whole; may raise.
       stages: What does the work.
       seed: Of the run. All randomness comes from it and the number of the step.
       group_size: Completions per prompt.
@@ -117,7 +117,7 @@ def train_step(
     for round_number in range(max_rounds):
         tasks = more_tasks()
         groups += _sample_groups(
-            state, tasks, round_number, stages, seed, group_size, clock
+            state, tasks, round_number, stages, seed, group_size, clock, pause
         )
         useful = [group for group in groups if group.differs()]
         if len(useful) >= len(tasks):
@@ -204,6 +204,7 @@ def _sample_groups(
     seed: int,
     group_size: int,
     clock: Stopwatch,
+    pause: Callable[[], None],
 ) -> list[_Group]:
     """Does one round: from tasks to rewards."""
     asked = [task for task in tasks for _ in range(group_size)]
@@ -215,10 +216,13 @@ def _sample_groups(
         prompts = [stages.prompt(task) for task in tasks]
         completions = stages.sample(state.params, prompts, seeds[0])
         texts = [stages.decode(completion.tokens) for completion in completions]
+    pause()
     with clock("execute"):
         executions = stages.execute(asked, texts, seeds[1])
+    pause()
     with clock("verify"):
         verdicts = stages.verify(asked, executions, seeds[2])
+    pause()
     rewards, valid = stages.reward(verdicts, completions)
 
     def own(values: Any, i: int) -> Any:

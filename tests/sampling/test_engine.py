@@ -129,14 +129,14 @@ def test_completions_end_with_the_end_token_or_at_the_limit(parts):
 
 def test_a_lower_limit_cuts_the_same_completions_without_recompiling(parts):
     long = _generate(parts, _prompts(8), range(16), group_size=16)
-    compiled = engine._decode._cache_size()
+    compiled = engine.decode._cache_size()
     short = _generate(
         parts, _prompts(8), range(16), group_size=16, max_new_tokens=5
     )
     warm = _generate(parts, _prompts(8), range(16), group_size=16, temperature=1.5)
     assert [c.tokens for c in short] == [c.tokens[:5] for c in long]
     assert warm != long
-    assert engine._decode._cache_size() == compiled
+    assert engine.decode._cache_size() == compiled
 
 
 def test_scores_are_log_probabilities_of_the_next_token(parts):

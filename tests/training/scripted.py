@@ -146,9 +146,7 @@ def parts():
         advantage=functools.partial(
             advantages.group_relative, divide_by_std=True, delta=1e-4
         ),
-        update=functools.partial(
-            state.advance, update=apply, frozen=nnx.State({})
-        ),
+        update=functools.partial(state.advance, update=apply, frozen=nnx.State({})),
     )
     return adamw, stages
 
@@ -174,6 +172,10 @@ def train_step(stages: step.Stages):
         row_tokens=BUCKET + NEW,
         pad_id=TOKENIZER.pad_id,
     )
+
+
+def go_on() -> None:
+    """Is the pause between stages when nobody wants the run to stop."""
 
 
 def run(workdir, *, steps: int, stages: step.Stages | None = None):

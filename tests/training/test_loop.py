@@ -18,6 +18,7 @@ import pytest
 
 from datachef_jax.training import checkpoint
 from datachef_jax.training import metrics
+from datachef_jax.training import preemption
 from tests.training import scripted
 
 
@@ -121,6 +122,28 @@ def test_what_is_not_finite_stops_the_run_and_keeps_its_checkpoints(tmp_path):
         scripted.run(tmp_path, steps=4, stages=broken)
     assert checkpoint.steps(tmp_path / "checkpoints") == [2]
     assert len(metrics.read(tmp_path / "metrics.jsonl")) == 2
+
+
+@pytest.mark.parametrize("stage", ["sample", "verify", "update"])
+def test_a_sigterm_saves_what_is_done_and_stops(whole, tmp_path, stage):
+    stages = scripted.parts()[1]
+    calls = []
+
+    def noticed(*args):
+        calls.append(1)
+        if len(calls) == 4:  # in the fourth step, which would be saved; not the third
+            os.kill(os.getpid(), signal.SIGTERM)
+        return getattr(stages, stage)(*args)
+
+    watched = dataclasses.replace(stages, **{stage: noticed})
+    with pytest.raises(preemption.Preempted):
+        scripted.run(tmp_path, steps=6, stages=watched)
+    # The update of a step that has come so far is not thrown away.
+    done = 4 if stage == "update" else 3
+    assert checkpoint.steps(tmp_path / "checkpoints")[-1] == done
+    _assert_same_state(scripted.run(tmp_path, steps=4), whole[1])
+    _assert_same_files(tmp_path, whole[0])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.slow

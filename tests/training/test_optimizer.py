@@ -10,9 +10,7 @@ from datachef_jax.training import optimizer
 
 def _updates(gradients, *, params=None, **changes):
     """Returns the update for each of the gradients, taken one after another."""
-    settings = dict(
-        warmup_steps=0, b1=0.0, b2=0.0, weight_decay=0.0, max_grad_norm=1e9
-    )
+    settings = dict(warmup_steps=0, b1=0.0, b2=0.0, weight_decay=0.0, max_grad_norm=1e9)
     made = optimizer.adamw(0.1, **settings | changes)
     params = params or jax.tree.map(jnp.zeros_like, gradients[0])
     state, found = made.init(params), []

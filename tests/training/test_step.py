@@ -32,7 +32,9 @@ def first():
         }
     )
     asked = [blank.task("a"), blank.task("bb")]
-    after, record = scripted.train_step(watched)(scripted.start(), lambda: asked)
+    after, record = scripted.train_step(watched)(
+        scripted.start(), lambda: asked, scripted.go_on
+    )
     return seen, after, record
 
 
@@ -95,7 +97,7 @@ def test_it_learns():
     asked = [blank.task("a"), blank.task("b")]
     means = []
     for _ in range(30):
-        state, record = advance(state, lambda: asked)
+        state, record = advance(state, lambda: asked, scripted.go_on)
         means.append(record.metrics["reward/mean"])
     assert np.mean(means[-4:]) > np.mean(means[:4]) + 0.2
 
@@ -106,7 +108,9 @@ def test_a_step_without_any_reward_leaves_the_weights_alone():
     ]
     stages = dataclasses.replace(scripted.parts()[1], verify=lost)
     asked = [blank.task("a"), blank.task("b")]
-    after, record = scripted.train_step(stages)(scripted.start(), lambda: asked)
+    after, record = scripted.train_step(stages)(
+        scripted.start(), lambda: asked, scripted.go_on
+    )
     np.testing.assert_array_equal(
         after.params["embedding"][...], scripted.start().params["embedding"][...]
     )
@@ -141,7 +145,7 @@ def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
 
     watched = dataclasses.replace(stages, reward=reward, update=update)
     run = scripted.train_step(watched)
-    _, record = run(scripted.start(), more_tasks, max_rounds=9)
+    _, record = run(scripted.start(), more_tasks, scripted.go_on, max_rounds=9)
     assert rounds == [["a", "b"], ["c", "d"], ["e", "f"]]
     assert [r.task for r in record.rollouts[:: scripted.GROUP]] == list("abcdef")
     learned = {r.task for r in record.rollouts if r.advantage}
@@ -154,6 +158,6 @@ def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
 
     rounds.clear()
     given = iter([["a", "b"], ["c", "d"]])
-    _, record = run(scripted.start(), more_tasks, max_rounds=2)
+    _, record = run(scripted.start(), more_tasks, scripted.go_on, max_rounds=2)
     prompts = _prompts(seen["batch"])
     assert prompts == ["b:"] * scripted.GROUP + ["a:"] * scripted.GROUP

@@ -1,0 +1,254 @@
+"""The programs of a run, traced on shapes: for compiling without data or devices."""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import functools
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections as mlc
+
+from datachef_jax import types
+from datachef_jax.finetune import packing
+from datachef_jax.finetune import sft
+from datachef_jax.models.qwen3 import layout
+from datachef_jax.parallel import sharding
+from datachef_jax.rl import update
+from datachef_jax.sampling import engine
+from datachef_jax.sampling import reshard
+from experiments import grpo
+from experiments import parts
+
+_GRADES = 5  # the judge's, A to E
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """One program.
+
+    Attributes:
+      name: For the table.
+      shape: Its batch and lengths, in words.
+      trace: Traces it, under the mesh that is set.
+      trips: How often its loop without a fixed length runs, at most.
+    """
+
+    name: str
+    shape: str
+    trace: Callable[[], jax.stages.Traced]
+    trips: int = 1
+
+
+def of_run(config: mlc.ConfigDict) -> list[Program]:
+    """Returns all programs of a run on the mesh that is set.
+
+    Args:
+      config: Of `configs/grpo_qwen3.py`, with checkpoints of published sizes.
+
+    Raises:
+      UserError: If a size is not published.
+    """
+    policy = _abstract(config, "policy")
+    judge, base = _abstract(config, "judge"), _abstract(config, "base")
+    return [
+        *_training(config, policy),
+        *_sampling(config, policy),
+        _scoring(config, judge),
+        _finetuning(config, base),
+    ]
+
+
+def grpo_update(config: mlc.ConfigDict, micro_batch: int) -> Program:
+    """Returns the policy's update alone, with another micro-batch."""
+    config = config.copy_and_resolve_references()
+    config.rl.micro_batch = micro_batch
+    return next(iter(_training(config, _abstract(config, "policy"))))
+
+
+def _abstract(config: mlc.ConfigDict, section: str) -> parts.Model:
+    """Returns a model of shapes that know where they are to live."""
+    sizes = parts.sizes(config, section, vocab_size=0)
+    compute = parts.compute(config, section)
+    adapters = parts.lora_settings(config, section)
+    model = layout.abstract(sizes, compute, lora=adapters)
+    graphdef, shapes = nnx.split(model, nnx.Param)
+    places = layout.shardings(shapes)
+    placed = [
+        (path, param.replace(_shaped(param.get_value(), places[path])))
+        for path, param in nnx.to_flat_state(shapes)
+    ]
+    return parts.Model(graphdef=graphdef, params=nnx.from_flat_state(placed))
+
+
+def _training(config: mlc.ConfigDict, policy: parts.Model) -> Iterator[Program]:
+    """Yields the update, the scoring of a batch, and the way to the sampler."""
+    rl, sampling = config.rl, config.sampling
+    rows = rl.prompts_per_step * rl.group_size
+    time = sampling.max_prompt_tokens + sampling.max_new_tokens
+    batch = types.RolloutBatch(
+        tokens=_rows((rows, time), jnp.int32),
+        lengths=_rows((rows,), jnp.int32),
+        completion_mask=_rows((rows, time), jnp.bool_),
+        behavior_logprobs=_rows((rows, time), jnp.float32),
+        advantages=_rows((rows,), jnp.float32),
+    )
+    learned, frozen = policy.learned_and_frozen()
+    optimizer = grpo.optimizer(config)
+    reference = _rows((rows, time), jnp.float32) if rl.kl_weight else None
+    score = grpo.score(config, policy.graphdef)
+    shape = f"{rows} x {time}, {rl.micro_batch} at a time"
+    yield Program(
+        name="GRPO update",
+        shape=shape,
+        trace=lambda: update.program(
+            score,
+            grpo.objective(config),
+            optimizer,
+            micro_batch=rl.micro_batch,
+            updates_per_step=rl.updates_per_step,
+        ).trace(
+            learned,
+            _opt_state(optimizer, learned),
+            frozen,
+            batch._replace(ref_logprobs=reference),
+        ),
+    )
+    yield Program(
+        name="reference scoring",
+        shape=shape,
+        trace=lambda: update.scorer(score, micro_batch=rl.micro_batch).trace(
+            policy.params, batch
+        ),
+    )
+    yield Program(
+        name="reshard to the sampler",
+        shape=config.policy.dtype,
+        trace=lambda: reshard.convert.trace(policy.params, dtype=config.policy.dtype),
+    )
+
+
+def _sampling(config: mlc.ConfigDict, policy: parts.Model) -> Iterator[Program]:
+    """Yields what the engine runs for the policy."""
+    rl, sampling = config.rl, config.sampling
+    prompts, bucket = engine.PREFILL_PROMPTS, sampling.max_prompt_tokens
+    steps = sampling.max_new_tokens
+    params = jax.tree.map(
+        lambda x: _shaped(
+            jax.ShapeDtypeStruct(x.shape, config.policy.dtype),
+            jax.NamedSharding(x.sharding.mesh, sharding.gathered(x.sharding.spec)),
+        ),
+        policy.params,
+    )
+    prefill = functools.partial(
+        engine.prefill.trace,
+        params,
+        jax.ShapeDtypeStruct((prompts, bucket), jnp.int32),
+        jax.ShapeDtypeStruct((prompts,), jnp.int32),
+        graphdef=policy.graphdef,
+    )
+    yield Program(name="prefill", shape=f"{prompts} x {bucket}", trace=prefill)
+
+    def decode() -> jax.stages.Traced:
+        copies = -(-rl.prompts_per_step // prompts)
+        hidden, filled = jax.eval_shape(
+            functools.partial(engine.spread, slots=bucket + steps),
+            [prefill().out_info] * copies,
+            jax.ShapeDtypeStruct((sampling.rows,), jnp.int32),
+        )
+        return engine.decode.trace(
+            params,
+            _rows(hidden.shape, hidden.dtype),
+            jax.tree.map(_cached, filled),
+            _rows((sampling.rows,), jnp.uint32),
+            _rows((sampling.rows,), jnp.bool_),
+            jax.ShapeDtypeStruct((), jnp.float32),
+            jax.ShapeDtypeStruct((), jnp.int32),
+            graphdef=policy.graphdef,
+            steps=steps,
+            end_id=0,
+        )
+
+    yield Program(
+        name="decode loop",
+        shape=f"{sampling.rows} x {steps} after {bucket}",
+        trace=decode,
+        trips=steps,
+    )
+
+
+def _scoring(config: mlc.ConfigDict, judge: parts.Model) -> Program:
+    rows, bucket = config.judge.rows, max(config.judge.prompt_buckets)
+    return Program(
+        name="judge scoring",
+        shape=f"{rows} x {bucket}",
+        trace=lambda: engine.score.trace(
+            judge.params,
+            _rows((rows, bucket), jnp.int32),
+            _rows((rows,), jnp.int32),
+            jax.ShapeDtypeStruct((_GRADES,), jnp.int32),
+            graphdef=judge.graphdef,
+        ),
+    )
+
+
+def _finetuning(config: mlc.ConfigDict, base: parts.Model) -> Program:
+    section = config.finetune
+    tokens = _rows((section.batch_rows, section.row_tokens), jnp.int32)
+    targets = _rows((section.batch_rows, section.targets_per_row), jnp.int32)
+    learned, frozen = base.learned_and_frozen()
+    optimizer = parts.finetune_optimizer(config)
+    return Program(
+        name="SFT update of the target",
+        shape=f"{section.batch_rows} x {section.row_tokens}",
+        trace=lambda: sft.update.trace(
+            sft.SftState(
+                params=learned,
+                opt_state=_opt_state(optimizer, learned),
+                step=jax.ShapeDtypeStruct((), jnp.int32),
+            ),
+            frozen,
+            packing.Batch(
+                tokens=tokens, segments=tokens, positions=tokens, targets=targets
+            ),
+            graphdef=base.graphdef,
+            optimizer=optimizer,
+        ),
+    )
+
+
+def _shaped(x: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+
+def _rows(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """Returns an array whose rows are split over the data axis, if it divides them."""
+    mesh = jax.sharding.get_mesh()
+    split = "data" if shape[0] % mesh.shape["data"] == 0 else None
+    place = jax.NamedSharding(mesh, jax.P(split))
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+
+
+def _cached(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Returns a part of a cache where `cache.place` puts it."""
+    if x.ndim != 4:
+        return _rows(x.shape, x.dtype)
+    mesh = jax.sharding.get_mesh()
+    heads = "model" if x.shape[1] % mesh.shape["model"] == 0 else None
+    place = jax.NamedSharding(mesh, jax.P("data", heads))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+
+def _opt_state(optimizer: Any, params: nnx.State) -> Any:
+    """Returns an optimizer's state, each array where the weights of its name live."""
+    named = jax.tree_util.keystr
+    places = {named(path): x.sharding for path, x in jax.tree.leaves_with_path(params)}
+    everywhere = jax.NamedSharding(jax.sharding.get_mesh(), jax.P())
+
+    def place(path: tuple[Any, ...], x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        ends = (named(path[i:]) for i in range(len(path)))
+        found = [places[end] for end in ends if end in places]
+        return _shaped(x, found[0] if found else everywhere)
+
+    return jax.tree.map_with_path(place, jax.eval_shape(optimizer.init, params))
