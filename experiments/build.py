@@ -28,6 +28,7 @@ from experiments import evaluation
 from experiments import grpo
 from experiments import parts
 from experiments import pools
+from experiments import sft
 from experiments import span
 from experiments import supervised
 from experiments import table1
@@ -241,4 +242,5 @@ PROGRAMMES = {
     "cold_start": _cold_start,
     **build_mini.PROGRAMMES,
     **compile.PROGRAMMES,
+    **sft.PROGRAMMES,
 }

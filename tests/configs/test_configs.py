@@ -13,18 +13,26 @@ from experiments import checkpoints
 from experiments import checks
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-_CONFIGS = sorted((_ROOT / "configs").rglob("*.py"))
+_FILES = sorted((_ROOT / "configs").rglob("*.py"))
+_SIZES = {name: ("0.6b", "8b", "32b") for name in ("grpo_qwen3", "cold_start_qwen3")}
+_CONFIGS = [(path, size) for path in _FILES for size in _SIZES.get(path.stem, (None,))]
 
 
-def _name(path: pathlib.Path) -> str:
-    return str(path.relative_to(_ROOT / "configs"))
+def _name(value) -> str:
+    inside = isinstance(value, pathlib.Path)
+    return str(value.relative_to(_ROOT / "configs")) if inside else str(value)
 
 
-def _load(path: pathlib.Path) -> mlc.ConfigDict:
+def _module(path: pathlib.Path):
     spec = importlib.util.spec_from_file_location("a_config", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module
+
+
+def _load(path: pathlib.Path, size: str | None) -> mlc.ConfigDict:
+    get_config = _module(path).get_config
+    return get_config() if size is None else get_config(size)
 
 
 def _leaves(config: mlc.ConfigDict, path: str = "config"):
@@ -35,33 +43,36 @@ def _leaves(config: mlc.ConfigDict, path: str = "config"):
             yield f"{path}.{key}", value
 
 
-@pytest.mark.parametrize("path", _CONFIGS, ids=_name)
-def test_a_config_loads_and_names_a_programme(path):
-    config = _load(path)
+@pytest.mark.parametrize("path, size", _CONFIGS, ids=_name)
+def test_a_config_loads_and_names_a_programme(path, size):
+    config = _load(path, size)
     assert config.experiment in build.PROGRAMMES
     checks.ranges(json.loads(config.to_json()))  # as `run.py` does
 
 
-@pytest.mark.parametrize("path", _CONFIGS, ids=_name)
-def test_no_field_is_without_a_type(path):
+@pytest.mark.parametrize("path, size", _CONFIGS, ids=_name)
+def test_no_field_is_without_a_type(path, size):
     """A field that is None takes values of any type from the command line."""
-    assert not [name for name, value in _leaves(_load(path)) if value is None]
+    assert not [name for name, value in _leaves(_load(path, size)) if value is None]
 
 
-@pytest.mark.parametrize("path", _CONFIGS, ids=_name)
+@pytest.mark.parametrize("path", _FILES, ids=_name)
 def test_a_config_says_how_to_run_it(path):
-    spec = importlib.util.spec_from_file_location("a_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert f"--config=configs/{_name(path)}" in inspect.getdoc(module)
+    assert f"--config=configs/{_name(path)}" in inspect.getdoc(_module(path))
 
 
-@pytest.mark.parametrize("path", _CONFIGS, ids=_name)
-def test_the_checkpoints_it_names_are_intact(path):
-    for field, value in _leaves(_load(path)):
+@pytest.mark.parametrize("path, size", _CONFIGS, ids=_name)
+def test_the_checkpoints_it_names_are_intact(path, size):
+    for field, value in _leaves(_load(path, size)):
         shipped = isinstance(value, str) and value.startswith("configs/")
         if shipped and field.endswith((".checkpoint", ".tokenizer")):
             checkpoints.find(value, _ROOT)
+
+
+@pytest.mark.parametrize("name", _SIZES)
+def test_a_size_that_is_not_published_is_refused(name):
+    with pytest.raises(ValueError, match="'7b' is none of"):
+        _load(_ROOT / "configs" / f"{name}.py", "7b")
 
 
 def test_all_shipped_files_have_a_checksum():
