@@ -28,6 +28,7 @@ from datachef_jax.verifier.verify import Verifier
 from experiments import checks
 from experiments import parts
 from experiments import pools
+from experiments import workdirs
 
 
 def stages(
@@ -240,6 +241,7 @@ def trainer(
             ),
             steps=rl.steps,
             workdir=folder,
+            checkpoints=workdirs.shared(folder) / "checkpoints",
             every_steps=config.checkpoint.every_steps,
             keep=config.checkpoint.keep,
         )

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import pathlib
 from typing import Any
 
 from flax import nnx
+import jax
 import ml_collections as mlc
 import optax
 
@@ -16,8 +18,10 @@ from datachef_jax.models.qwen3 import config as qwen3_config
 from datachef_jax.models.qwen3 import lora
 from datachef_jax.models.qwen3 import sizes as qwen3_sizes
 from datachef_jax.models.qwen3 import weights
+from datachef_jax.parallel import hosts
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.generator import Chat
 from datachef_jax.serving.generator import Generator
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
@@ -62,8 +66,12 @@ def model(
     The checkpoint "random" is a model of `config.architecture` with fresh weights,
     "random/8b" one of that published size.
     """
+    if section == "generator" and jax.process_count() > 1:
+        mesh = jax.set_mesh(hosts.own_mesh())
+    else:
+        mesh = contextlib.nullcontext()
     checkpoint, compute_as = config[section].checkpoint, compute(config, section)
-    with checks.blame(f"config.{section}.checkpoint", checkpoint):
+    with checks.blame(f"config.{section}.checkpoint", checkpoint), mesh:
         if checkpoint.partition("/")[0] == "random":
             made = sizes(config, section, vocab_size=tokenizer.vocab_size)
             model = weights.random(made, compute_as, seed=config.seed)
@@ -262,7 +270,11 @@ def verifier(
 def sandbox(
     config: mlc.ConfigDict, model: Model, tokenizer: ChatTokenizer
 ) -> sandbox_pool.Sandbox:
-    """Builds the sandbox, whose scripts the generator answers."""
+    """Builds the sandbox, whose scripts the generator answers.
+
+    In a run of several processes each has a generator of its own; see
+    `hosts.own_mesh`.
+    """
     section = config.generator
     engine = _engine(
         model,
@@ -283,7 +295,14 @@ def sandbox(
     del settings["row_cap"]
     workers = settings.pop("workers")
     limits = sandbox_pool.Limits(**settings)
-    return sandbox_pool.Sandbox(limits=limits, workers=workers, answer=generator.answer)
+    answer = generator.answer
+    if jax.process_count() > 1:
+
+        def answer(batch: Sequence[Chat]) -> list[str]:
+            with jax.set_mesh(hosts.own_mesh()):
+                return generator.answer(batch)
+
+    return sandbox_pool.Sandbox(limits=limits, workers=workers, answer=answer)
 
 
 def executor(

@@ -36,6 +36,7 @@ import jax  # noqa: E402
 import ml_collections as mlc  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
+from datachef_jax.parallel import hosts  # noqa: E402
 from datachef_jax.parallel import sharding  # noqa: E402
 from datachef_jax.training import preemption  # noqa: E402
 from experiments import allocator  # noqa: E402
@@ -44,9 +45,19 @@ from experiments import checks  # noqa: E402
 from experiments import environment  # noqa: E402
 from experiments import report  # noqa: E402
 from experiments import results  # noqa: E402
+from experiments import workdirs  # noqa: E402
 
 # lock_config: naming a field that the file does not have is an error.
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "For a run of several processes, started on each host with the same command and "
+    "a --workdir that all see: 'auto' on TPU pods, Slurm and Kubernetes; else host:port "
+    "of process 0, with --processes and --process.",
+)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "How many processes there are.")
+_PROCESS = flags.DEFINE_integer("process", 0, "Which of them this one is, from 0.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where checkpoints and results go; see above for the default."
 )
@@ -59,9 +70,28 @@ def main(argv: list[str]) -> None:
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(_WORKDIR.value or _default_workdir(filename)).absolute()
     try:
+        _join()
         _run(_CONFIG.value, workdir)
     except checks.UserError as error:
         _refuse(error)
+
+
+def _join() -> None:
+    """Joins the other processes of the run, if it has any."""
+    if _COORDINATOR.value is None:
+        return
+    checks.require(
+        0 <= _PROCESS.value < _PROCESSES.value or _COORDINATOR.value == "auto",
+        "--process",
+        _PROCESS.value,
+        f"must be below --processes={_PROCESSES.value}",
+    )
+    with checks.blame("--coordinator", _COORDINATOR.value):
+        hosts.start(
+            coordinator=_COORDINATOR.value,
+            processes=_PROCESSES.value,
+            process=_PROCESS.value,
+        )
 
 
 def _run(config, workdir: pathlib.Path) -> None:
@@ -69,6 +99,7 @@ def _run(config, workdir: pathlib.Path) -> None:
     plain = json.loads(config.to_json())
     checks.ranges(plain)
     resuming = checks.workdir(workdir, plain)
+    workdir = workdirs.own(workdir)
     if (workdir / "summary.json").exists():
         print(f"{workdir} is finished; drawing its report anew.", flush=True)
         report.draw(workdir)

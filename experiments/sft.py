@@ -29,6 +29,7 @@ from experiments import checks
 from experiments import environment
 from experiments import parts
 from experiments import results
+from experiments import workdirs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class Sft:
         """Returns all weights after the last update, and the loss of every update."""
         learned, frozen = self.model.learned_and_frozen()
         state, batches = sft.start(learned, self.optimizer), self.batches()
-        folder = self.workdir / "checkpoints"
+        folder = workdirs.shared(self.workdir) / "checkpoints"
         restored = checkpoint.restore_latest(folder, state)
         losses: list[float] = []
         if restored.arrays is not None:

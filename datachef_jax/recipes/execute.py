@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import pathlib
 
+from datachef_jax.parallel import hosts
 from datachef_jax.recipes import dataset
 from datachef_jax.recipes import parse
 from datachef_jax.types import Dataset
@@ -54,13 +55,22 @@ class Executor:
           progress: Called with 1 for each completion that is through.
 
         Returns:
-          Their executions, in order; each depends on its task, text and seed alone.
+          Their executions, in order; each depends on its task, text and seed alone. In
+          a run of several processes each executes a share of them.
         """
+        asked = hosts.share(list(zip(tasks, texts, seeds, strict=True)))
+        return hosts.join(self._run(asked, progress), len(texts))
+
+    def _run(
+        self,
+        asked: Sequence[tuple[Task, str, int]],
+        progress: Callable[[int], None],
+    ) -> list[Execution]:
+        """Does so on this machine."""
         self._sweep()
         self._directory.mkdir(parents=True, exist_ok=True)
-        executions: list[Execution | None] = [None] * len(texts)
+        executions: list[Execution | None] = [None] * len(asked)
         jobs: dict[int, pool.Job] = {}
-        asked = zip(tasks, texts, seeds, strict=True)
         for index, (task, text, seed) in enumerate(asked):
             try:
                 jobs[index] = self._job(index, task, parse.parse(text), seed)

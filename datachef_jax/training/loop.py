@@ -34,10 +34,11 @@ def run(
     step: Step,
     steps: int,
     workdir: str | os.PathLike,
+    checkpoints: str | os.PathLike,
     every_steps: int,
     keep: int,
 ) -> TrainState:
-    """Trains up to `steps` steps, from the latest checkpoint in `workdir` if any.
+    """Trains up to `steps` steps, from the latest checkpoint if there is any.
 
     A run that is killed at any moment and started again leaves the same metrics,
     rollouts and weights as one that was not: whatever lies behind the checkpoint is
@@ -49,8 +50,8 @@ def run(
       step: Does one step.
       steps: In all.
       workdir: Gets `metrics.jsonl`, `timing.jsonl`, `events.jsonl` (what went wrong
-        and was survived), `tensorboard/`, `checkpoints/step_*` and
-        `rollouts/step_*.jsonl`.
+        and was survived), `tensorboard/` and `rollouts/step_*.jsonl`.
+      checkpoints: Gets `step_*`; of a run of several processes all must see it.
       every_steps: Steps between checkpoints; there is always one after the last.
       keep: Checkpoints to keep.
 
@@ -65,13 +66,13 @@ def run(
     """
     workdir = pathlib.Path(workdir)
     (workdir / "rollouts").mkdir(parents=True, exist_ok=True)
-    state = _resume(state, tasks, workdir)
+    state = _resume(state, tasks, workdir, pathlib.Path(checkpoints))
     saved, notice = state.step, preemption.Notice()
     with (
         contextlib.closing(metrics.Writer(workdir, step=state.step)) as writer,
         tqdm.tqdm(total=steps, initial=state.step, desc="train", unit="step") as bar,
         notice.listening(),
-        checkpoint.Saver(workdir / "checkpoints", keep=keep) as saver,
+        checkpoint.Saver(checkpoints, keep=keep) as saver,
     ):
         while state.step < steps:
             number, position = state.step, tasks.get_state()
@@ -104,11 +105,14 @@ def _save(
 
 
 def _resume(
-    state: TrainState, tasks: grain.DatasetIterator, workdir: pathlib.Path
+    state: TrainState,
+    tasks: grain.DatasetIterator,
+    workdir: pathlib.Path,
+    checkpoints: pathlib.Path,
 ) -> TrainState:
     """Returns the state to go on from and drops rollouts that lie behind it."""
     like = {"params": state.params, "opt_state": state.opt_state}
-    restored = checkpoint.restore_latest(workdir / "checkpoints", like)
+    restored = checkpoint.restore_latest(checkpoints, like)
     for bad in restored.skipped:
         tqdm.tqdm.write(f"checkpoint {bad.name} is damaged: {bad.reason}")
         with (workdir / "events.jsonl").open("a", encoding="utf-8") as file:

@@ -186,6 +186,7 @@ def run(workdir, *, steps: int, stages: step.Stages | None = None):
         step=train_step(stages or parts()[1]),
         steps=steps,
         workdir=workdir,
+        checkpoints=workdir / "checkpoints",
         every_steps=EVERY_STEPS,
         keep=2,
     )
