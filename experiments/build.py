@@ -19,6 +19,7 @@ from datachef_jax.recipes import handwritten
 from datachef_jax.recipes import parse
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
+from experiments import bench_load
 from experiments import build_mini
 from experiments import checks
 from experiments import cold_start
@@ -243,4 +244,5 @@ PROGRAMMES = {
     **build_mini.PROGRAMMES,
     **compile.PROGRAMMES,
     **sft.PROGRAMMES,
+    **bench_load.PROGRAMMES,
 }

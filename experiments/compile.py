@@ -99,7 +99,8 @@ class Compile:
             made = self._once(target, programs.grpo_update(self.config, size))
             if not made["fits"]:
                 return found or made
-            found, size = made | {"program": "GRPO update, largest micro-batch"}, 2 * size
+            found = made | {"program": "GRPO update, largest micro-batch"}
+            size *= 2
         return found
 
     def _once(
@@ -204,7 +205,7 @@ def _since(start: float) -> float:
 
 
 def _needs(error: Exception) -> dict[str, float]:
-    """Reads from the compiler's message what a program needs; raises any other error."""
+    """Reads what a program needs from the compiler's message, or raises it again."""
     found = _USED.search(str(error))
     if not found:
         raise error

@@ -205,7 +205,7 @@ def trainer(
     stages: training_step.Stages,
     pad_id: int,
 ) -> Callable[[int, pathlib.Path], nnx.State]:
-    """Returns what trains the policy with a seed in a folder, and gives all its weights.
+    """Returns what trains the policy with a seed in a folder, and gives its weights.
 
     Args:
       config: Its sections rl, sampling, optimizer, checkpoint and pool.

@@ -42,7 +42,11 @@ def _new_model(sizes: Mapping[str, Any], vocab_size: int, seed: int):
         **sizes, vocab_size=vocab_size, tie_embeddings=True
     )
     compute = qwen3_config.Compute(
-        dtype="float32", param_dtype="float32", remat="none", shard_sequence=False, unroll=config.num_layers
+        dtype="float32",
+        param_dtype="float32",
+        remat="none",
+        shard_sequence=False,
+        unroll=config.num_layers,
     )
     return weights.random(config, compute, seed=seed)
 

@@ -52,8 +52,8 @@ _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "For a run of several processes, started on each host with the same command and "
-    "a --workdir that all see: 'auto' on TPU pods, Slurm and Kubernetes; else host:port "
+    "For a run of several processes, started on each host by the same command with a "
+    "--workdir that all see: 'auto' on TPU pods, Slurm and Kubernetes; else host:port "
     "of process 0, with --processes and --process.",
 )
 _PROCESSES = flags.DEFINE_integer("processes", 1, "How many processes there are.")

@@ -17,14 +17,20 @@ from datachef_jax.training import checkpoint
 from datachef_jax.training import metrics
 from datachef_jax.training import preemption
 from datachef_jax.training import rollouts
+from datachef_jax.training import unfinished
 from datachef_jax.training.state import TrainState
 from datachef_jax.training.step import StepRecord
 
 Step = Callable[
-    [TrainState, Callable[[], Sequence[types.Task]], Callable[[], None]],
+    [
+        TrainState,
+        Callable[[], Sequence[types.Task]],
+        Callable[[], None],
+        unfinished.Unfinished,
+    ],
     tuple[TrainState, StepRecord],
 ]
-"""`step.train_step` with all but its first three arguments bound."""
+"""`step.train_step` with all but its first four arguments bound."""
 
 
 def run(
@@ -50,7 +56,8 @@ def run(
       step: Does one step.
       steps: In all.
       workdir: Gets `metrics.jsonl`, `timing.jsonl`, `events.jsonl` (what went wrong
-        and was survived), `tensorboard/` and `rollouts/step_*.jsonl`.
+        and was survived), `unfinished.json`, `tensorboard/` and
+        `rollouts/step_*.jsonl`.
       checkpoints: Gets `step_*`; of a run of several processes all must see it.
       every_steps: Steps between checkpoints; there is always one after the last.
       keep: Checkpoints to keep.
@@ -68,6 +75,7 @@ def run(
     (workdir / "rollouts").mkdir(parents=True, exist_ok=True)
     state = _resume(state, tasks, workdir, pathlib.Path(checkpoints))
     saved, notice = state.step, preemption.Notice()
+    kept = unfinished.Unfinished(workdir / "unfinished.json")
     with (
         contextlib.closing(metrics.Writer(workdir, step=state.step)) as writer,
         tqdm.tqdm(total=steps, initial=state.step, desc="train", unit="step") as bar,
@@ -77,7 +85,7 @@ def run(
         while state.step < steps:
             number, position = state.step, tasks.get_state()
             try:
-                state, record = step(state, lambda: next(tasks), notice)
+                state, record = step(state, lambda: next(tasks), notice, kept)
             except FloatingPointError as error:
                 raise FloatingPointError(f"step {number}: {error}") from error
             except preemption.Preempted:

@@ -13,6 +13,7 @@ import numpy as np
 from datachef_jax import types
 from datachef_jax.training import batching
 from datachef_jax.training import rollouts
+from datachef_jax.training import unfinished
 from datachef_jax.training.metrics import Stopwatch
 from datachef_jax.training.state import TrainState
 
@@ -84,6 +85,7 @@ def train_step(
     state: TrainState,
     more_tasks: Callable[[], Sequence[types.Task]],
     pause: Callable[[], None],
+    kept: unfinished.Unfinished,
     *,
     stages: Stages,
     seed: int,
@@ -102,6 +104,7 @@ def train_step(
       state: Before the step; must not be used again.
       more_tasks: Gives the tasks of a round, one per prompt.
       pause: Called between stages, while `state` is whole; may raise.
+      kept: What this step has sampled already, before it was interrupted.
       stages: What does the work.
       seed: Of the run. All randomness comes from it and the number of the step.
       group_size: Completions per prompt.
@@ -117,7 +120,7 @@ def train_step(
     for round_number in range(max_rounds):
         tasks = more_tasks()
         groups += _sample_groups(
-            state, tasks, round_number, stages, seed, group_size, clock, pause
+            state, tasks, round_number, stages, seed, group_size, clock, pause, kept
         )
         useful = [group for group in groups if group.differs()]
         if len(useful) >= len(tasks):
@@ -205,6 +208,7 @@ def _sample_groups(
     group_size: int,
     clock: Stopwatch,
     pause: Callable[[], None],
+    kept: unfinished.Unfinished,
 ) -> list[_Group]:
     """Does one round: from tasks to rewards."""
     asked = [task for task in tasks for _ in range(group_size)]
@@ -214,7 +218,11 @@ def _sample_groups(
     ]
     with clock("sample"):
         prompts = [stages.prompt(task) for task in tasks]
-        completions = stages.sample(state.params, prompts, seeds[0])
+        completions = kept.sampled(
+            state.step,
+            round_number,
+            lambda: stages.sample(state.params, prompts, seeds[0]),
+        )
         texts = [stages.decode(completion.tokens) for completion in completions]
     pause()
     with clock("execute"):

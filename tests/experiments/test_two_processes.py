@@ -1,4 +1,4 @@
-"""The mini job in two processes: what it samples and learns is what one process does."""
+"""The mini job in two processes samples and learns what it does in one."""
 
 import os
 import socket

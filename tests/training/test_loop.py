@@ -146,6 +146,29 @@ def test_a_sigterm_saves_what_is_done_and_stops(whole, tmp_path, stage):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_what_a_killed_step_had_sampled_is_not_sampled_again(whole, tmp_path):
+    stages = scripted.parts()[1]
+    sampled, verified = [], []
+
+    def sample(*args):
+        sampled.append(1)
+        return stages.sample(*args)
+
+    def verify(*args):
+        verified.append(1)
+        if len(verified) == 3:
+            raise _Crash
+        return stages.verify(*args)
+
+    watched = dataclasses.replace(stages, sample=sample, verify=verify)
+    with pytest.raises(_Crash):
+        scripted.run(tmp_path, steps=4, stages=watched)
+    assert len(sampled) == 3  # the third step's before it was killed
+    _assert_same_state(scripted.run(tmp_path, steps=4, stages=watched), whole[1])
+    assert len(sampled) == 4  # of steps 3 and 4, the latter's alone
+    _assert_same_files(tmp_path, whole[0])
+
+
 @pytest.mark.slow
 def test_kill_minus_nine_at_random_moments_changes_nothing(whole, tmp_path):
     command = [sys.executable, scripted.__file__, str(tmp_path), "4"]

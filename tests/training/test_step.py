@@ -13,7 +13,7 @@ from tests.training import scripted
 
 
 @pytest.fixture(scope="module")
-def first():
+def first(tmp_path_factory):
     """Returns the stages' arguments and results, and the record of one real step."""
     seen = {}
 
@@ -32,8 +32,9 @@ def first():
         }
     )
     asked = [blank.task("a"), blank.task("bb")]
+    tmp_path = tmp_path_factory.mktemp("first")
     after, record = scripted.train_step(watched)(
-        scripted.start(), lambda: asked, scripted.go_on
+        scripted.start(), lambda: asked, *scripted.quietly(tmp_path)
     )
     return seen, after, record
 
@@ -91,25 +92,25 @@ def test_there_is_a_rollout_for_each_completion(first):
     json.dumps(record.metrics, allow_nan=False)
 
 
-def test_it_learns():
+def test_it_learns(tmp_path):
     stages = scripted.parts()[1]
     advance, state = scripted.train_step(stages), scripted.start()
     asked = [blank.task("a"), blank.task("b")]
     means = []
     for _ in range(30):
-        state, record = advance(state, lambda: asked, scripted.go_on)
+        state, record = advance(state, lambda: asked, *scripted.quietly(tmp_path))
         means.append(record.metrics["reward/mean"])
     assert np.mean(means[-4:]) > np.mean(means[:4]) + 0.2
 
 
-def test_a_step_without_any_reward_leaves_the_weights_alone():
+def test_a_step_without_any_reward_leaves_the_weights_alone(tmp_path):
     lost = lambda asked, executions, seeds: [
         types.Verdict(outcome="unscored") for _ in asked
     ]
     stages = dataclasses.replace(scripted.parts()[1], verify=lost)
     asked = [blank.task("a"), blank.task("b")]
     after, record = scripted.train_step(stages)(
-        scripted.start(), lambda: asked, scripted.go_on
+        scripted.start(), lambda: asked, *scripted.quietly(tmp_path)
     )
     np.testing.assert_array_equal(
         after.params["embedding"][...], scripted.start().params["embedding"][...]
@@ -119,7 +120,7 @@ def test_a_step_without_any_reward_leaves_the_weights_alone():
     assert all(rollout.reward is None for rollout in record.rollouts)
 
 
-def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
+def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ(tmp_path):
     equal = {"a", "c", "d"}
 
     def reward(verdicts, completions):
@@ -145,7 +146,8 @@ def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
 
     watched = dataclasses.replace(stages, reward=reward, update=update)
     run = scripted.train_step(watched)
-    _, record = run(scripted.start(), more_tasks, scripted.go_on, max_rounds=9)
+    quiet = scripted.quietly(tmp_path)
+    _, record = run(scripted.start(), more_tasks, *quiet, max_rounds=9)
     assert rounds == [["a", "b"], ["c", "d"], ["e", "f"]]
     assert [r.task for r in record.rollouts[:: scripted.GROUP]] == list("abcdef")
     learned = {r.task for r in record.rollouts if r.advantage}
@@ -158,6 +160,7 @@ def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ():
 
     rounds.clear()
     given = iter([["a", "b"], ["c", "d"]])
-    _, record = run(scripted.start(), more_tasks, scripted.go_on, max_rounds=2)
+    quiet = scripted.quietly(tmp_path)
+    _, record = run(scripted.start(), more_tasks, *quiet, max_rounds=2)
     prompts = _prompts(seen["batch"])
     assert prompts == ["b:"] * scripted.GROUP + ["a:"] * scripted.GROUP
