@@ -60,14 +60,26 @@ def constrain(x: Shaped[Array, "..."], *axes: str | None) -> Shaped[Array, "..."
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
+    return jax.lax.with_sharding_constraint(x, spec(x.shape, axes))
+
+
+def spec(shape: Sequence[int], axes: Sequence[str | None]) -> PartitionSpec:
+    """Returns how an array is split over the mesh; arguments as for `constrain`."""
     rules = dict(AXIS_RULES)
-    spec = []
-    for axis, size in zip(axes, x.shape, strict=True):
-        rule = rules[axis] if axis else None
-        names = (rule,) if isinstance(rule, str) else rule or ()
-        ways = math.prod(mesh.shape[name] for name in names)
-        spec.append(rule if size % ways == 0 else None)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+    return PartitionSpec(
+        *(
+            rules[axis] if axis and size % ways(axis) == 0 else None
+            for axis, size in zip(axes, shape, strict=True)
+        )
+    )
+
+
+def ways(axis: str) -> int:
+    """Returns over how many devices a logical axis is split, if that divides it."""
+    mesh = jax.sharding.get_abstract_mesh()
+    rule = dict(AXIS_RULES)[axis]
+    names = (rule,) if isinstance(rule, str) else rule or ()
+    return 1 if mesh.empty else math.prod(mesh.shape[name] for name in names)
 
 
 def everywhere(tree: PyTree) -> PyTree:

@@ -38,8 +38,7 @@ def completion_logprobs(
     batch, time = tokens.shape
     model = nnx.merge(graphdef, params)
     positions = jnp.broadcast_to(jnp.arange(time), (batch, time))
-    segments = (positions < lengths[:, None]).astype(jnp.int32)
-    hidden = model(tokens, positions, segments)
+    hidden = model(tokens, positions, None)
 
     first = jnp.argmax(completion_mask, axis=-1).astype(jnp.int32)[:, None]
     window = first + jnp.arange(max_new_tokens, dtype=jnp.int32)[None, :]

@@ -1,4 +1,6 @@
-"""Grouped-query attention, in plain jnp."""
+"""Grouped-query attention: the module, and its implementation in plain jnp."""
+
+import functools
 
 from flax import nnx
 import jax
@@ -7,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from datachef_jax.models.qwen3 import cache
+from datachef_jax.models.qwen3 import kernels
 from datachef_jax.models.qwen3 import norm
 from datachef_jax.models.qwen3 import rope
 from datachef_jax.models.qwen3.config import Compute
@@ -60,7 +63,7 @@ class Attention(nnx.Module):
         self,
         x: Float[Array, "tokens embed"],
         angles: rope.Rotation,
-        segments: Int[Array, "batch time"],
+        segments: Int[Array, "batch time"] | None,
         window: Int[Array, ""] | None,
     ) -> tuple[Float[Array, "tokens embed"], cache.LayerCache]:
         """Attends within the given tokens.
@@ -78,8 +81,8 @@ class Attention(nnx.Module):
         filled = cache.LayerCache(
             keys=key.transpose(0, 2, 3, 1), values=value.transpose(0, 2, 1, 3)
         )
-        mixed = causal(query.swapaxes(1, 2), filled, segments, window=window)
-        return self._output(mixed.swapaxes(1, 2)), filled
+        mixed = self._mix(query, filled, segments, window)
+        return self._output(mixed), filled
 
     @jax.named_scope("attention")
     def decode(
@@ -136,6 +139,36 @@ class Attention(nnx.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         return rope.rotate(query, angles), rope.rotate(key, angles), value
 
+    def _mix(
+        self,
+        query: Float[Array, "batch time heads head_dim"],
+        filled: cache.LayerCache,
+        segments: Int[Array, "batch time"] | None,
+        window: Int[Array, ""] | None,
+    ) -> Float[Array, "batch time heads head_dim"]:
+        """Attends with what is fastest where the program is going to run."""
+        key, value = filled.keys.transpose(0, 3, 1, 2), filled.values.swapaxes(1, 2)
+        choose = functools.partial(
+            kernels.choose,
+            kernels.platform(),
+            query.dtype.name,
+            packed=segments is not None,
+        )
+
+        def attend(window: Int[Array, ""] | int | None) -> Array:
+            choice = choose(window=window is not None)
+            if choice.name == "blocked":
+                by_heads = query.swapaxes(1, 2)
+                mixed = causal(by_heads, filled, segments, window=window)
+                return mixed.swapaxes(1, 2)
+            return kernels.find(choice, window=window)(query, key, value, segments)
+
+        if window is None or choose(window=False).name == "blocked":
+            return attend(window)
+        # The masks of kernels are static, and all windows of a model are the same.
+        size = self.config.sliding_window
+        return lax.cond(window == size, lambda: attend(size), lambda: attend(None))
+
     def _output(
         self, mixed: Float[Array, "*batch heads head_dim"]
     ) -> Float[Array, "tokens embed"]:
@@ -145,9 +178,9 @@ class Attention(nnx.Module):
 def causal(
     query: Float[Array, "batch heads time head_dim"],
     filled: cache.LayerCache,
-    segments: Int[Array, "batch time"],
+    segments: Int[Array, "batch time"] | None,
     *,
-    window: Int[Array, ""] | None,
+    window: Int[Array, ""] | int | None,
 ) -> Float[Array, "batch heads time head_dim"]:
     """Attends from every token to the tokens before it in its own segment.
 
@@ -160,12 +193,15 @@ def causal(
     Args:
       query: Queries of all tokens.
       filled: Keys and values of the same tokens, slot t for token t.
-      segments: Which sequence of its row a token belongs to; 0 is padding.
+      segments: Which sequence of its row a token belongs to; 0 is padding. None if each
+        row is one sequence and then padding.
       window: How many tokens a token sees, itself included; None for all.
 
     Returns:
       The mixed values; those of padding mean nothing.
     """
+    if segments is None:
+        segments = jnp.ones((query.shape[0], query.shape[2]), jnp.int32)
     if query.shape[2] > _LONGEST_UNROLLED:
         return _looped(query, filled, segments, window)
     blocks = []

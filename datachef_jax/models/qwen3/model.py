@@ -53,7 +53,7 @@ class Layer(nnx.Module):
         self,
         x: Float[Array, "tokens embed"],
         angles: rope.Rotation,
-        segments: Int[Array, "batch time"],
+        segments: Int[Array, "batch time"] | None,
         window: Int[Array, ""] | None,
     ) -> tuple[Float[Array, "tokens embed"], cache.LayerCache]:
         """Returns the residual stream, and the keys and values for a cache."""
@@ -122,7 +122,7 @@ class Qwen3(nnx.Module):
         self,
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
-        segments: Int[Array, "batch time"],
+        segments: Int[Array, "batch time"] | None,
     ) -> Float[Array, "batch time embed"]:
         """Computes the final hidden state of every token.
 
@@ -130,7 +130,8 @@ class Qwen3(nnx.Module):
           tokens: Ids.
           positions: Of each token in its own sequence, from 0.
           segments: Which sequence of its row a token belongs to, from 1; 0 is
-            padding. Tokens see earlier tokens of their own sequence only.
+            padding. Tokens see earlier tokens of their own sequence only. None if
+            each row is one sequence and then padding, for which more kernels exist.
 
         Returns:
           Hidden states after the final norm, for `logits`. Those of padding mean
@@ -182,8 +183,7 @@ class Qwen3(nnx.Module):
         """
         steps = jnp.arange(tokens.shape[1])[None, :]
         positions = jnp.broadcast_to(steps, tokens.shape)
-        segments = (steps < lengths[:, None]).astype(jnp.int32)
-        hidden, stacked = self._forward(tokens, positions, segments, keep=True)
+        hidden, stacked = self._forward(tokens, positions, None, keep=True)
         layers = tuple(
             cache.widen(_at(stacked, i), slots=max_length)
             for i in range(self.config.num_layers)
@@ -220,7 +220,7 @@ class Qwen3(nnx.Module):
         self,
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
-        segments: Int[Array, "batch time"],
+        segments: Int[Array, "batch time"] | None,
         *,
         keep: bool,
     ) -> tuple[Float[Array, "batch time embed"], cache.LayerCache | None]:
