@@ -12,6 +12,8 @@ Times, memory, versions and commit stand here and in no other result, so that
   peak_rss_gib: the largest resident set of this program and of any process that it
     waited for, in GiB;
   allocator: on a CPU, what becomes of freed memory (`allocator.py`);
+  attention: for each kind of rows and layers, which implementation of attention the
+    platform has, and why none faster (`kernels.py`);
   sandbox: which isolation recipes ran under, and what that does without.
 """
 

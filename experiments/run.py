@@ -36,6 +36,7 @@ import jax  # noqa: E402
 import ml_collections as mlc  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
+from datachef_jax.models.qwen3 import kernels  # noqa: E402
 from datachef_jax.parallel import hosts  # noqa: E402
 from datachef_jax.parallel import sharding  # noqa: E402
 from datachef_jax.training import preemption  # noqa: E402
@@ -122,6 +123,9 @@ def _run(config, workdir: pathlib.Path) -> None:
         record.add_seconds("building", time.monotonic() - start)
         if jax.default_backend() == "cpu":
             record.note("allocator", allocator.keep_freed_memory())
+        if "policy" in config:
+            dtype = config.policy.dtype
+            record.note("attention", kernels.chosen(kernels.platform(), dtype))
         try:
             with preemption.stopping():
                 experiment.run(record)

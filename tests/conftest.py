@@ -1,10 +1,13 @@
 """Makes every test strict: typed shapes, no silent promotion, eight devices."""
 
+import os
+
 import jax
 from jaxtyping import install_import_hook
 import pytest
 
-jax.config.update("jax_platforms", "cpu")
+# With a GPU: JAX_PLATFORMS=cuda python -m pytest -m gpu
+jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS") or "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Before any import of the package: checks each shape annotation at run time.

@@ -220,7 +220,7 @@ def _looped(
     query: Float[Array, "batch heads time head_dim"],
     filled: cache.LayerCache,
     segments: Int[Array, "batch time"],
-    window: Int[Array, ""] | None,
+    window: Int[Array, ""] | int | None,
 ) -> Float[Array, "batch heads time head_dim"]:
     """Does the same with a loop over blocks, in memory that grows with `time` only."""
     batch, heads, time, head_dim = query.shape
@@ -245,7 +245,7 @@ def _visible(
     own: Int[Array, "batch block"],
     segments: Int[Array, "batch slots"],
     start: Int[Array, ""] | int,
-    window: Int[Array, ""] | None,
+    window: Int[Array, ""] | int | None,
 ) -> Bool[Array, "batch block slots"]:
     """Says which slots the tokens of a block, the first of which is `start`, see."""
     step = (start + jnp.arange(own.shape[1]))[:, None]
