@@ -204,7 +204,7 @@ def splash(
 
 
 def _block(time: int) -> int:
-    """Returns the length of a block: as few as can be, and all full as far as can be."""
+    """Returns the length of the blocks: few of them, and hardly any padding."""
     count = -(-time // _LONGEST_BLOCK)
     return -(-time // (count * _LANES)) * _LANES
 
