@@ -1,7 +1,7 @@
 """Compiles every program of the 32B run for TPU pods, on a machine without TPUs.
 
     pip install -r requirements-parity.txt   # libtpu
-    python experiments/run.py --config=configs/compile/qwen3_32b.py
+    JAX_PLATFORMS=cpu python experiments/run.py --config=configs/compile/qwen3_32b.py
 
 The programs are those of `configs/grpo_qwen3.py:32b`, with weights of no file. Leaves a
 table of the memory and operations that each takes; a program that does not fit is a row
