@@ -12,7 +12,8 @@ def count(jaxpr: core.Jaxpr, *, while_trips: int, devices: int) -> int:
     """Returns the floating-point operations of a program's matrix products.
 
     All else is left out: beside them it is little. What the backward pass computes
-    again counts, as it is in the program.
+    again counts, as it is in the program; so does every block of a kernel's grid,
+    though an attention kernel passes over those that its mask excludes.
 
     Args:
       jaxpr: Of the program, over all devices.
@@ -25,10 +26,6 @@ def count(jaxpr: core.Jaxpr, *, while_trips: int, devices: int) -> int:
         if name == "dot_general":
             total += _dot_general(equation)
             continue
-        if name == "pallas_call":
-            estimate = params.get("cost_estimate")
-            total += estimate.flops if estimate else 0
-            continue
         inner = [
             count(sub, while_trips=while_trips, devices=devices)
             for sub in _jaxprs(params)
@@ -40,6 +37,8 @@ def count(jaxpr: core.Jaxpr, *, while_trips: int, devices: int) -> int:
             times = while_trips
         elif name == "shard_map":
             times = devices
+        elif name == "pallas_call":
+            times = math.prod(params["grid_mapping"].grid)
         total += times * (max(inner, default=0) if name == "cond" else sum(inner))
     return total
 

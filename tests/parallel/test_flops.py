@@ -2,6 +2,7 @@
 
 import jax
 from jax import lax
+from jax.experimental import pallas as pl
 import jax.numpy as jnp
 import pytest
 
@@ -44,6 +45,24 @@ def _recomputed(a, b):
 def test_every_matrix_product_counts_as_often_as_it_runs(program, products):
     jaxpr = jax.make_jaxpr(program)(_A, _B).jaxpr
     assert flops.count(jaxpr, while_trips=10, devices=8) == products * _ONCE
+
+
+def test_a_kernel_counts_for_each_block_of_its_grid():
+    def kernel(a, b, out):
+        out[...] = a[...] @ b[...]
+
+    def program(a, b):
+        shape = jax.ShapeDtypeStruct((12, 7), jnp.float32)
+        rows = pl.BlockSpec((3, 5), lambda i: (i, 0))
+        whole = pl.BlockSpec((5, 7), lambda i: (0, 0))
+        out = pl.BlockSpec((3, 7), lambda i: (i, 0))
+        call = pl.pallas_call(
+            kernel, shape, grid=(4,), in_specs=[rows, whole], out_specs=out
+        )
+        return call(a, b)
+
+    jaxpr = jax.make_jaxpr(program)(jnp.ones((12, 5)), _B).jaxpr
+    assert flops.count(jaxpr, while_trips=1, devices=1) == 4 * _ONCE
 
 
 def test_what_runs_on_every_device_counts_on_every_device(mesh):
