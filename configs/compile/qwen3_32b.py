@@ -31,7 +31,7 @@ def get_config() -> mlc.ConfigDict:
         topologies=(
             dict(name="v5e-256", topology="v5e:16x16", data=32, model=8, **_V5E),
             # Named by its TensorCores, of which a chip has two.
-            dict(name="v5p-128", topology="v5p:4x4x4", data=16, model=4, **_V5P),
+            dict(name="v5p-128", topology="v5p:4x4x4", data=8, model=8, **_V5P),
             dict(name="v6e-256", topology="v6e:16x16", data=32, model=8, **_V6E),
         ),
         # Of the peak rates; ours, what large models reach in public reports.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import math
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, PyTree, Shaped
 
@@ -43,10 +44,12 @@ def make_mesh(
     data = len(devices) // model if data == -1 else data
     if data * model != len(devices):
         raise ValueError(f"mesh {data} x {model} does not cover {len(devices)} devices")
-    # Auto: the compiler places the collectives. JAX 0.10 would default to Explicit.
-    return jax.make_mesh(
-        (data, model), ("data", "model"), (AxisType.Auto,) * 2, devices=devices
+    # Split: 16 x 16 chips make 32 x 8 as well.
+    grid = mesh_utils.create_device_mesh(
+        (data, model), devices, allow_split_physical_axes=True
     )
+    # Auto: the compiler places the collectives. JAX 0.10 would default to Explicit.
+    return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def constrain(x: Shaped[Array, "..."], *axes: str | None) -> Shaped[Array, "..."]:
