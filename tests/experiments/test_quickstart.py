@@ -1,5 +1,6 @@
 """The quickstart's whole path, `configs/tiny.py`: killed and resumed, it ends alike."""
 
+import json
 import pathlib
 import random
 import subprocess
@@ -61,6 +62,8 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
         "grpo/seed0/rollouts/step_0000.jsonl",
     ):
         assert (workdir / name).stat().st_size > 0, name
+    facts = json.loads((workdir / "environment.json").read_text())
+    assert facts["attention"]["packed rows"] == "blocked"  # on the CPU of a test
     assert list(workdir.glob("grpo/seed0/tensorboard/events.*"))
     assert list(workdir.glob("grpo/seed0/checkpoints/step_*"))
     assert not list(workdir.rglob("recipe-*"))  # directories of scripts

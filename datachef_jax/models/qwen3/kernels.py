@@ -128,6 +128,9 @@ def split(
     Where the model axis divides the query heads, but not the key heads, key heads are
     repeated as often as it takes. What an axis cannot divide, all its devices compute.
     """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return kernel(query, key, value, segments)
     heads, kv_heads = query.shape[2], key.shape[2]
     ways = sharding.ways("heads")
     if heads % ways == 0:
@@ -135,8 +138,6 @@ def split(
         fits = (n for n in range(1, group + 1) if group % n == 0)
         times = next(n for n in fits if kv_heads * n % ways == 0)
         key, value = (jnp.repeat(x, times, axis=2) for x in (key, value))
-    if jax.sharding.get_abstract_mesh().size == 1:
-        return kernel(query, key, value, segments)
     spec = functools.partial(sharding.spec, axes=("batch", None, "heads", None))
     rows = None if segments is None else sharding.spec(segments.shape, ("batch", None))
     mapped = jax.shard_map(

@@ -1,7 +1,9 @@
 """Tests for datachef_jax/models/qwen3/kernels.py."""
 
+import dataclasses
 import functools
 
+from flax import nnx
 import jax
 from jax.experimental.pallas.ops.tpu.splash_attention import (
     splash_attention_mask as splash_mask,
@@ -14,6 +16,7 @@ from datachef_jax.models.qwen3 import attention
 from datachef_jax.models.qwen3 import cache
 from datachef_jax.models.qwen3 import kernels
 from datachef_jax.parallel import sharding
+from tests.models.qwen3 import tiny
 
 _TIME = 200  # more than a block of 128, and no multiple of it
 
@@ -95,6 +98,25 @@ def test_splash_attends_like_plain_jnp_on_a_mesh(short_blocks):
     with jax.set_mesh(sharding.make_mesh(data=4, model=2)):
         got = _slopes(functools.partial(kernels.split, splash), rows, segments)
     _assert_close(got, _slopes(_causal(window=30), rows, segments))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_model_gives_each_layer_its_own_window(packed, monkeypatch):
+    config = dataclasses.replace(tiny.CONFIG, sliding_window=3, sliding_layers=(1,))
+    graphdef, params = nnx.split(tiny.make(config), nnx.Param)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 64, (2, 20)), jnp.int32)
+    positions = jnp.broadcast_to(jnp.arange(20)[None], tokens.shape)
+    segments = jnp.where(positions < 9, 1, 2).at[1, 17:].set(0) if packed else None
+
+    def run():
+        model = jax.jit(lambda params, *rows: nnx.merge(graphdef, params)(*rows))
+        return model(params, tokens, positions, segments)[:, :17]
+
+    expected = run()
+    splash = functools.partial(kernels.splash, interpret=True)
+    monkeypatch.setattr(kernels, "splash", splash)
+    monkeypatch.setattr(kernels, "platform", lambda: "tpu")
+    _assert_close(run(), expected)
 
 
 @pytest.mark.parametrize(
