@@ -157,6 +157,7 @@ class Attention(nnx.Module):
 
         def attend(window: Int[Array, ""] | int | None) -> Array:
             choice = choose(window=window is not None)
+            kernels.warn(choice)
             if choice.name == "blocked":
                 by_heads = query.swapaxes(1, 2)
                 mixed = causal(by_heads, filled, segments, window=window)

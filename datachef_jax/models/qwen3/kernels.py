@@ -29,6 +29,8 @@ _LANES = 128  # of a TPU's registers: its blocks of queries and keys are multipl
 # As in MaxText. Compiles for v5e, v5p and v6e, with heads of up to 256 numbers and in
 # float32; which length is fastest on each was not measured.
 _LONGEST_BLOCK = 512
+_BACKWARD_BLOCKS = ("block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
+_SPLASH_BLOCKS = ("block_q", "block_kv", *_BACKWARD_BLOCKS)
 
 
 class Choice(NamedTuple):
@@ -105,13 +107,14 @@ def chosen(platform: str, dtype: str) -> dict[str, str]:
     }
 
 
-def find(choice: Choice, *, window: int | None) -> Kernel:
-    """Returns the kernel of a choice, split over the mesh that is set.
-
-    What the choice loses is said in a warning, the first time.
-    """
+def warn(choice: Choice) -> None:
+    """Says once what is lost, if anything is."""
     if choice.lost:
         warnings.warn(f"attention uses {choice.name}: {choice.lost}", stacklevel=2)
+
+
+def find(choice: Choice, *, window: int | None) -> Kernel:
+    """Returns the kernel of a choice, split over the mesh that is set."""
     kernel = {"splash": splash, "cudnn": cudnn, "triton": triton}[choice.name]
     return functools.partial(split, functools.partial(kernel, window=window))
 
@@ -177,19 +180,10 @@ def splash(
     time, heads, head_dim = query.shape[1:]
     block = _block(time)
     room = -time % block
-    mask = _mask(time + room, window)
+    mask = splash_mask.MultiHeadMask([_mask(time + room, window)] * heads)
     run = splash_kernel.make_splash_mha(
-        splash_mask.MultiHeadMask([mask] * heads),
-        block_sizes=splash_kernel.BlockSizes(
-            block_q=block,
-            block_kv=block,
-            block_kv_compute=block,
-            block_q_dkv=block,
-            block_kv_dkv=block,
-            block_kv_dkv_compute=block,
-            block_q_dq=block,
-            block_kv_dq=block,
-        ),
+        mask,
+        block_sizes=splash_kernel.BlockSizes(**dict.fromkeys(_SPLASH_BLOCKS, block)),
         head_shards=1,
         q_seq_shards=1,
         interpret=interpret,
@@ -256,10 +250,9 @@ def triton(
     segments = None if segments is None else _longer(segments, room)
 
     wide = 256 // query.dtype.itemsize
-    narrow = dict.fromkeys(
-        ("block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq"), 32
+    blocks = triton_attention.BlockSizes(
+        block_q=wide, block_k=wide // 2, **dict.fromkeys(_BACKWARD_BLOCKS, 32)
     )
-    blocks = triton_attention.BlockSizes(block_q=wide, block_k=wide // 2, **narrow)
 
     # Over the queries that share a key head: no copies of the keys.
     @functools.partial(jax.vmap, in_axes=(3, None, None, None), out_axes=3)

@@ -192,7 +192,7 @@ def test_choose(platform, dtype, packed, window, expected):
 def test_what_is_lost_is_said_and_recorded():
     lost = kernels.choose("gpu", "float32", packed=False, window=False)
     with pytest.warns(UserWarning, match="attention uses triton: cuDNN has no float32"):
-        kernels.find(lost, window=None)
+        kernels.warn(lost)
     record = kernels.chosen("gpu", "bfloat16")
     assert record["one sequence a row"] == "cudnn"
     assert record["packed rows"] == "triton: cuDNN has no packed rows"
