@@ -20,6 +20,7 @@ from datachef_jax.recipes import parse
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import bench_load
+from experiments import build_bench
 from experiments import build_mini
 from experiments import checks
 from experiments import cold_start
@@ -241,6 +242,7 @@ PROGRAMMES = {
     "table1": _table1,
     "span": _span,
     "cold_start": _cold_start,
+    **build_bench.PROGRAMMES,
     **build_mini.PROGRAMMES,
     **compile.PROGRAMMES,
     **sft.PROGRAMMES,
