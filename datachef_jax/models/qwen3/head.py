@@ -5,7 +5,8 @@ plain softmax with its gradient keeps several arrays of that size. Here the voca
 comes in chunks, forwards with a running maximum as in online softmax (Milakov and
 Gimelshein 2018, arXiv:1805.02867), backwards once more from the normalizer; only the
 scores of one chunk ever exist. The price is one matrix product in four: scores are
-computed twice.
+computed twice. Where there are few enough of them, as in a small micro-batch, they are
+kept instead.
 """
 
 import functools
@@ -18,6 +19,8 @@ from jaxtyping import Array, Float, Int
 # Few enough scores a token to keep a chunk small beside the hidden states of all
 # layers, enough to keep the matrix products wide.
 _LARGEST_CHUNK = 2**15
+# Scores that are kept for the backward pass: 512 MiB of them.
+_MOST_KEPT = 2**27
 
 _Chunks = Float[Array, "ids chunks embed"]
 
@@ -74,34 +77,40 @@ def _token_logprobs(
 
 
 def _forward(hidden, head, chosen, temperature):
+    keep = hidden.shape[0] * head.shape[0] * head.shape[1] <= _MOST_KEPT
+
     def add(carry, chunk):
         top, total, weighted, picked = carry
-        scores, own = _scores(hidden, head, chosen, chunk, temperature)
+        scores = _scores(hidden, head, chunk, temperature)
+        own = _own(head, chosen, chunk)
         higher = jnp.maximum(top, scores.max(-1))
         weights = jnp.exp(scores - higher[:, None])
         shrink = jnp.exp(top - higher)
         total = total * shrink + weights.sum(-1)
         weighted = weighted * shrink + (weights * scores).sum(-1)
         picked = picked + jnp.where(own, scores, 0.0).sum(-1)
-        return (higher, total, weighted, picked), None
+        return (higher, total, weighted, picked), scores if keep else None
 
     zeros = jnp.zeros(hidden.shape[0], jnp.float32)
     lowest = jnp.full_like(zeros, jnp.finfo(jnp.float32).min)
-    (top, total, weighted, picked), _ = lax.scan(
+    (top, total, weighted, picked), kept = lax.scan(
         add, (lowest, zeros, zeros, zeros), jnp.arange(head.shape[1])
     )
     normalizer = top + jnp.log(total)
     values = picked - normalizer, normalizer - weighted / total
-    return values, (hidden, head, chosen, normalizer)
+    return values, (hidden, head, chosen, normalizer, kept)
 
 
-def _backward(temperature, kept, slopes):
-    hidden, head, chosen, normalizer = kept
+def _backward(temperature, residuals, slopes):
+    hidden, head, chosen, normalizer, kept = residuals
     slope = slopes[0][:, None] / temperature  # the entropies' own are left out
 
-    def add(carry, chunk):
+    def add(carry, scanned):
         hidden_slope, head_slope = carry
-        scores, own = _scores(hidden, head, chosen, chunk, temperature)
+        chunk, scores = scanned
+        if scores is None:
+            scores = _scores(hidden, head, chunk, temperature)
+        own = _own(head, chosen, chunk)
         part = (own - jnp.exp(scores - normalizer[:, None])) * slope
         part = part.astype(hidden.dtype)
         rows = _rows(head, chunk).astype(hidden.dtype)
@@ -113,19 +122,25 @@ def _backward(temperature, kept, slopes):
         return (hidden_slope, head_slope), None
 
     zeros = jnp.zeros(hidden.shape, jnp.float32), jnp.zeros_like(head)
-    (hidden_slope, head_slope), _ = lax.scan(add, zeros, jnp.arange(head.shape[1]))
+    chunks = jnp.arange(head.shape[1])
+    (hidden_slope, head_slope), _ = lax.scan(add, zeros, (chunks, kept))
     return hidden_slope.astype(hidden.dtype), head_slope, None
 
 
 _token_logprobs.defvjp(_forward, _backward)
 
 
-def _scores(hidden, head, chosen, chunk, temperature):
-    """Returns the logits of one chunk, and which of them are those of chosen ids."""
+def _scores(hidden, head, chunk, temperature):
+    """Returns the logits of one chunk."""
     rows = _rows(head, chunk).astype(hidden.dtype)
     scores = jnp.matmul(hidden, rows.T, preferred_element_type=jnp.float32)
+    return scores / temperature
+
+
+def _own(head, chosen, chunk):
+    """Says which logits of one chunk are those of chosen ids."""
     ids = jnp.arange(head.shape[0]) * head.shape[1] + chunk
-    return scores / temperature, ids[None, :] == chosen[:, None]
+    return ids[None, :] == chosen[:, None]
 
 
 def _rows(head: _Chunks, chunk: Int[Array, ""]) -> Float[Array, "ids embed"]:

@@ -25,8 +25,16 @@ def _inputs(vocab, tokens=6, embed=4, dtype=jnp.float32):
     return hidden, jax.random.normal(keys[1], (vocab, embed), jnp.float32), chosen
 
 
+@pytest.fixture(params=[True, False], ids=["kept", "computed twice"])
+def kept(request, monkeypatch):
+    """Runs a test with scores that are kept and with scores that are not."""
+    if not request.param:
+        monkeypatch.setattr(heads, "_MOST_KEPT", 0)
+    return request.param
+
+
 @pytest.mark.parametrize("vocab, chunks", [(300, 1), (3 * 2**15, 3), (70_000, 4)])
-def test_values_and_gradients_are_those_of_a_whole_softmax(vocab, chunks):
+def test_values_and_gradients_are_those_of_a_whole_softmax(vocab, chunks, kept):
     assert heads._count(vocab) == chunks
     hidden, head, chosen = _inputs(vocab)
     weights = jnp.linspace(-1.0, 2.0, len(chosen))
@@ -64,14 +72,14 @@ def test_scores_far_out_neither_overflow_nor_vanish():
     np.testing.assert_allclose(entropy, 0.0, atol=0.1)
 
 
-def test_memory_does_not_grow_with_the_vocabulary():
-    def extra(vocab):
+def test_memory_does_not_grow_with_the_vocabulary(monkeypatch):
+    def extra(vocab, tokens=512):
         hidden, head, chosen = (
             jax.ShapeDtypeStruct(shape, dtype)
             for shape, dtype in [
-                ((512, 8), jnp.float32),
+                ((tokens, 8), jnp.float32),
                 ((vocab, 8), jnp.float32),
-                ((512,), jnp.int32),
+                ((tokens,), jnp.int32),
             ]
         )
 
@@ -82,6 +90,9 @@ def test_memory_does_not_grow_with_the_vocabulary():
         memory = program.compile().memory_analysis()
         return memory.temp_size_in_bytes, memory.output_size_in_bytes
 
+    # No more scores than these are kept.
+    assert extra(2**18, 513)[0] < heads._MOST_KEPT * 4 < extra(2**18)[0]
+    monkeypatch.setattr(heads, "_MOST_KEPT", 0)
     (small, _), (large, gradients) = extra(2**15), extra(2**18)
     # Room for the head and its gradient in other layouts, none for eight times the
     # scores: those of one chunk alone are 64 MiB.
