@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 import pytest
 
+from datachef_jax.models.qwen3 import layout
 from datachef_jax.models.qwen3 import weights
 from tests.models.qwen3 import tiny
 
@@ -110,6 +111,21 @@ def test_recomputing_and_unrolling_layers_changes_no_gradient(remat, unroll):
     assert all(np.abs(g).max() > 0.0 for g in gradients[0])
     for plain, recomputed in zip(*gradients, strict=True):
         np.testing.assert_allclose(plain, recomputed, atol=1e-6)
+
+
+@pytest.mark.parametrize("unroll", [1, 4])
+def test_recomputing_takes_less_memory(unroll):
+    tokens = jax.ShapeDtypeStruct((8, 128), jnp.int32)
+    config = dataclasses.replace(tiny.CONFIG, num_layers=4)
+
+    def temporary(remat):
+        compute = dataclasses.replace(tiny.COMPUTE, remat=remat, unroll=unroll)
+        graphdef, params = nnx.split(layout.abstract(config, compute), nnx.Param)
+        step = jax.jit(jax.grad(_loss, argnums=1), static_argnums=0)
+        compiled = step.lower(graphdef, params, tokens).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary("full") < 0.6 * temporary("none")
 
 
 def test_splitting_over_devices_changes_no_number(mesh, tmp_path):
