@@ -236,7 +236,6 @@ class RolloutBatch(NamedTuple):
     """
 
     tokens: Int[Array, "batch time"]
-    lengths: Int[Array, " batch"]  # prompt + completion
     completion_mask: Bool[Array, "batch time"]  # True on what the policy chose
     behavior_logprobs: Float[Array, "batch time"]  # nats; 0 outside the mask
     advantages: Float[Array, " batch"]  # 0 where the reward is invalid

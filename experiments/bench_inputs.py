@@ -59,7 +59,6 @@ def write_rows(
     tokens = generator.integers(1, vocab_size, (rows.rows, time), np.int32)
     fields = {
         "tokens": np.where(there, tokens, 0),
-        "lengths": lengths,
         "completion_mask": there & (position >= rows.prompt_tokens),
         "behavior_logprobs": np.zeros((rows.rows, time), np.float32),
         "advantages": generator.standard_normal(rows.rows).astype(np.float32),

@@ -89,7 +89,6 @@ def _training(config: mlc.ConfigDict, policy: parts.Model) -> Iterator[Program]:
     time = sampling.max_prompt_tokens + sampling.max_new_tokens
     batch = types.RolloutBatch(
         tokens=_rows((rows, time), jnp.int32),
-        lengths=_rows((rows,), jnp.int32),
         completion_mask=_rows((rows, time), jnp.bool_),
         behavior_logprobs=_rows((rows, time), jnp.float32),
         advantages=_rows((rows,), jnp.float32),

@@ -9,7 +9,6 @@ def completion_logprobs(
     graphdef: nnx.GraphDef,
     params: nnx.State,
     tokens: Int[Array, "batch time"],
-    lengths: Int[Array, " batch"],
     completion_mask: Bool[Array, "batch time"],
     *,
     max_new_tokens: int,
@@ -24,7 +23,6 @@ def completion_logprobs(
       graphdef: Of the model, from `nnx.split(model, nnx.Param)`.
       params: Its weights.
       tokens: Rows of prompt, completion, padding.
-      lengths: Prompt and completion together.
       completion_mask: True on the completion; it is contiguous and starts after at
         least one prompt token. Rows without any True give zeros.
       max_new_tokens: No completion is longer.

@@ -21,7 +21,6 @@ Score = Callable[
     [
         nnx.State,
         Int[Array, "batch time"],
-        Int[Array, " batch"],
         Bool[Array, "batch time"],
     ],
     tuple[Float[Array, "batch time"], Float[Array, "batch time"]],
@@ -82,7 +81,7 @@ def scorer(score: Score, *, micro_batch: int) -> Reference:
         params: nnx.State, batch: types.RolloutBatch
     ) -> Float[Array, "batch time"]:
         rows = _split(
-            (batch.tokens, batch.lengths, batch.completion_mask), micro_batch
+            (batch.tokens, batch.completion_mask), micro_batch
         )
         scored = lax.map(lambda row: score(params, *row)[0], rows)
         return sharding.everywhere(scored.reshape(batch.tokens.shape))
@@ -209,7 +208,7 @@ def _loss(score: Score, objective: Objective) -> _Loss:
     ) -> tuple[Float[Array, ""], _Sums]:
         mask, behavior = batch.completion_mask, batch.behavior_logprobs
         whole = nnx.merge_state(params, frozen)
-        logprobs, entropy = score(whole, batch.tokens, batch.lengths, mask)
+        logprobs, entropy = score(whole, batch.tokens, mask)
         old = behavior
         sums = {
             "tokens": mask.sum().astype(jnp.float32),

@@ -41,7 +41,6 @@ def assemble(
             f"{valid.shape[0]} groups of {group}"
         )
     tokens = np.full(shape, pad_id, np.int32)
-    lengths = np.zeros(shape[0], np.int32)
     mask = np.zeros(shape, bool)
     logprobs = np.zeros(shape, np.float32)
     for row, completion in enumerate(completions):
@@ -54,9 +53,8 @@ def assemble(
             )
         tokens[row, :start] = prompt
         tokens[row, start:end] = completion.tokens
-        lengths[row] = end
         if valid.reshape(-1)[row]:
             mask[row, start:end] = True
             logprobs[row, start:end] = completion.logprobs
-    rows = (tokens, lengths, mask, logprobs, np.zeros(shape[0], np.float32))
+    rows = (tokens, mask, logprobs, np.zeros(shape[0], np.float32))
     return types.RolloutBatch(*map(jnp.asarray, rows))

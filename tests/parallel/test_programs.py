@@ -76,7 +76,6 @@ def _batch():
     mask = (steps >= _PROMPT) & (steps < lengths[:, None])
     return types.RolloutBatch(
         tokens,
-        lengths,
         mask,
         jnp.where(mask, -4.0, 0.0),
         jnp.linspace(-1.0, 1.0, _ROWS),

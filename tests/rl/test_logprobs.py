@@ -34,7 +34,7 @@ def test_agrees_with_a_full_softmax_over_every_row_on_its_own():
             max_new_tokens=6,  # longer than any completion: the last windows overhang
             temperature=0.7,
         )
-    )(params, tokens, lengths[:, 0], mask)
+    )(params, tokens, mask)
 
     model = nnx.merge(graphdef, params)
     embedding = np.asarray(model.embedding[...], np.float64)
@@ -65,7 +65,6 @@ def test_gradients_reach_the_weights_only_through_the_completion():
             graphdef,
             params,
             tokens,
-            jnp.array([6]),
             mask,
             max_new_tokens=3,
             temperature=1.0,

@@ -67,13 +67,12 @@ def test_the_gradient_compiles_for_four_sharded_chips(tpu_mesh):
         shaped = functools.partial(jax.ShapeDtypeStruct, sharding=rows)
 
         @jax.jit
-        def gradient(params, tokens, lengths, mask):
+        def gradient(params, tokens, mask):
             def loss(params):
                 chosen, _ = logprobs.completion_logprobs(
                     graphdef,
                     params,
                     tokens,
-                    lengths,
                     mask,
                     max_new_tokens=_NEW,
                     temperature=1.0,
@@ -85,7 +84,6 @@ def test_the_gradient_compiles_for_four_sharded_chips(tpu_mesh):
         compiled = gradient.lower(
             params,
             shaped((_ROWS, _TIME), jnp.int32),
-            shaped((_ROWS,), jnp.int32),
             shaped((_ROWS, _TIME), jnp.bool_),
         ).compile()
     assert "all-reduce" in compiled.as_text()

@@ -19,9 +19,8 @@ _SGD, _ADAM = optax.sgd(1.0), optax.adam(1e-3)
 
 
 @jax.jit
-def _score(params, tokens, lengths, mask):
+def _score(params, tokens, mask):
     """Scores by a table of bigrams: a policy that compiles in no time."""
-    del lengths
     logits = params["table"][...][jnp.roll(tokens, 1, axis=1)]
     table = jax.nn.log_softmax(logits)
     picked = jnp.take_along_axis(table, tokens[..., None], -1)[..., 0]
@@ -41,9 +40,9 @@ def _batch():
     lengths = _PROMPT + 1 + jnp.arange(_ROWS) % _NEW
     steps = jnp.arange(_PROMPT + _NEW)[None, :]
     mask = (steps >= _PROMPT) & (steps < lengths[:, None])
-    behavior, _ = _score(_params(0), tokens, lengths, mask)
+    behavior, _ = _score(_params(0), tokens, mask)
     advantages = jnp.linspace(-1.0, 1.0, _ROWS)
-    return types.RolloutBatch(tokens, lengths, mask, behavior, advantages)
+    return types.RolloutBatch(tokens, mask, behavior, advantages)
 
 
 _reference = update.scorer(_score, micro_batch=2)
@@ -96,7 +95,7 @@ def test_takes_the_gradient_step_of_the_whole_batch():
     @jax.jit
     @jax.grad
     def gradient_of(params):
-        found, _ = _score(params, batch.tokens, batch.lengths, batch.completion_mask)
+        found, _ = _score(params, batch.tokens, batch.completion_mask)
         return -(found * batch.advantages[:, None]).sum() / (_ROWS * _NEW)
 
     gradient = gradient_of(params)
@@ -233,7 +232,7 @@ def test_what_cannot_work_is_refused():
 
 def test_a_reference_is_scored_as_by_the_update_itself():
     params, batch = _params(3), _batch()
-    expected, _ = _score(params, batch.tokens, batch.lengths, batch.completion_mask)
+    expected, _ = _score(params, batch.tokens, batch.completion_mask)
     np.testing.assert_allclose(_reference(params, batch), expected, atol=1e-6)
 
 
