@@ -57,25 +57,32 @@ def main(
     loaded = _status("VmRSS")
     step = program(job, model)
     del model
+    figures = _updates(step, job["steps"])
+    figures |= {
+        "loaded_gib": loaded / _GIB,
+        "device_peak_gib": device_peak_bytes() / _GIB,
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+    pathlib.Path(sys.argv[2]).write_text(json.dumps(figures))
+
+
+def _updates(step: Step, count: int) -> dict[str, Any]:
+    """Returns the figures of one update that compiles and of some later ones."""
     first = _timed(step)
     before = _status("VmHWM")
     _reset_peak()
-    later = [_timed(step) for _ in range(job["steps"])]
+    later = [_timed(step) for _ in range(count)]
     peak = _status("VmHWM")
-    figures = {
+    return {
         "seconds": [one["seconds"] for one in later],
         "cpu_seconds": [one["cpu_seconds"] for one in later],
         "first_seconds": first["seconds"],
         "first_cpu_seconds": first["cpu_seconds"],
         "loss": [one["loss"] for one in (first, *later)],
         "grad_norm": [one["grad_norm"] for one in (first, *later)],
-        "loaded_gib": loaded / _GIB,
         "peak_gib": peak / _GIB,
         "life_peak_gib": max(before, peak) / _GIB,
-        "device_peak_gib": device_peak_bytes() / _GIB,
-        "versions": {name: metadata.version(name) for name in packages},
     }
-    pathlib.Path(sys.argv[2]).write_text(json.dumps(figures))
 
 
 def _timed(step: Step) -> dict[str, float | None]:
