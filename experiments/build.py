@@ -28,6 +28,7 @@ from experiments import compile
 from experiments import environment
 from experiments import evaluation
 from experiments import grpo
+from experiments import models
 from experiments import parts
 from experiments import pools
 from experiments import sft
@@ -72,7 +73,7 @@ def _table1(
     checks.numbers(config)
     tokenizer = parts.tokenizer(config.tokenizer, root)
     policy, base, judge, generator = (
-        parts.model(config, section, tokenizer, root)
+        models.load(config, section, tokenizer, root)
         for section in ("policy", "base", "judge", "generator")
     )
     style = prompts.PromptStyle(**config.prompt)
@@ -130,7 +131,7 @@ def _span(
     """Builds the experiment behind `configs/mini/span.py`."""
     tokenizer = parts.tokenizer(config.tokenizer, root)
     base, generator = (
-        parts.model(config, section, tokenizer, root)
+        models.load(config, section, tokenizer, root)
         for section in ("base", "generator")
     )
     tasks = parts.tasks(config, workdir, root)
@@ -160,7 +161,7 @@ def _cold_start(
     """Builds the experiment behind `configs/mini/cold_start.py`."""
     tokenizer = parts.tokenizer(config.tokenizer, root)
     policy, judge, generator = (
-        parts.model(config, section, tokenizer, root)
+        models.load(config, section, tokenizer, root)
         for section in ("policy", "judge", "generator")
     )
     style = prompts.PromptStyle(**config.prompt)
@@ -194,7 +195,7 @@ def _cold_start(
 
 def _imitation(
     config: mlc.ConfigDict,
-    policy: parts.Model,
+    policy: models.Model,
     tasks: Sequence[types.Task],
     tokenizer: ChatTokenizer,
     workdir: pathlib.Path,

@@ -46,7 +46,11 @@ _ALONE = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
 }
-_USED = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
+# The compiler's two ways to say so: of all a program needs, of temporaries alone.
+_NEEDS = (
+    re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm"),
+    re.compile(r"\(([\d.]+)([KMG])\) exceeds available HBM \(([\d.]+)([KMG])\)"),
+)
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -133,7 +137,7 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
         with checks.blame(f"config.{section}.checkpoint", checkpoint):
             if not checkpoint.startswith("random/"):
                 raise ValueError("must be a published size, as in 'random/8b'")
-            programs.parts.sizes(config, section, vocab_size=0)
+            programs.models.sizes(config, section, vocab_size=0)
     return Compile(workdir=workdir, config=config, **settings)
 
 
@@ -176,7 +180,7 @@ def measure(
     try:
         memory = traced.lower().compile().memory_analysis()
     except jax.errors.JaxRuntimeError as error:
-        return row | {"fits": False, "seconds": _since(start), **_needs(error)}
+        return row | {"fits": False, "seconds": _since(start), **needs(error)}
     peak = (
         memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
@@ -204,10 +208,11 @@ def _since(start: float) -> float:
     return round(time.monotonic() - start, 1)
 
 
-def _needs(error: Exception) -> dict[str, float]:
+def needs(error: Exception) -> dict[str, float]:
     """Reads what a program needs from the compiler's message, or raises it again."""
-    found = _USED.search(str(error))
-    if not found:
+    matches = (pattern.search(str(error)) for pattern in _NEEDS)
+    found = next(filter(None, matches), None)
+    if found is None:
         raise error
     used, unit, limit, limit_unit = found.groups()
     return {

@@ -26,7 +26,7 @@ from datachef_jax.training import state as training_state
 from datachef_jax.training import step as training_step
 from datachef_jax.verifier.verify import Verifier
 from experiments import checks
-from experiments import parts
+from experiments import models
 from experiments import pools
 from experiments import workdirs
 
@@ -34,7 +34,7 @@ from experiments import workdirs
 def stages(
     config: mlc.ConfigDict,
     *,
-    policy: parts.Model,
+    policy: models.Model,
     engine: Engine,
     prompt: Callable[[types.Task], Sequence[int]],
     decode: Callable[[Sequence[int]], str],
@@ -148,19 +148,15 @@ def objective(config: mlc.ConfigDict) -> update.Objective:
 
 
 def _reference(
-    config: mlc.ConfigDict, policy: parts.Model
+    config: mlc.ConfigDict, policy: models.Model
 ) -> Callable[[nnx.State, types.RolloutBatch], types.RolloutBatch]:
     """Builds the stage that scores a batch before the update, as far as it must be."""
     rl = config.rl
     _, frozen = policy.learned_and_frozen()
-    scored = update.scorer(
-        score(config, policy.graphdef), micro_batch=rl.micro_batch
-    )
+    scored = update.scorer(score(config, policy.graphdef), micro_batch=rl.micro_batch)
     old_is_needed = rl.engine_weights != "none" and rl.updates_per_step > 1
 
-    def reference(
-        params: nnx.State, batch: types.RolloutBatch
-    ) -> types.RolloutBatch:
+    def reference(params: nnx.State, batch: types.RolloutBatch) -> types.RolloutBatch:
         return batch._replace(
             old_logprobs=(
                 scored(nnx.merge_state(params, frozen), batch)
@@ -200,7 +196,7 @@ def optimizer(config: mlc.ConfigDict) -> optax.GradientTransformation:
 def trainer(
     config: mlc.ConfigDict,
     *,
-    policy: parts.Model,
+    policy: models.Model,
     tasks: Sequence[types.Task],
     stages: training_step.Stages,
     pad_id: int,

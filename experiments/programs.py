@@ -19,6 +19,7 @@ from datachef_jax.rl import update
 from datachef_jax.sampling import engine
 from datachef_jax.sampling import reshard
 from experiments import grpo
+from experiments import models
 from experiments import parts
 
 _GRADES = 5  # the judge's, A to E
@@ -67,11 +68,11 @@ def grpo_update(config: mlc.ConfigDict, micro_batch: int) -> Program:
     return next(iter(_training(config, _abstract(config, "policy"))))
 
 
-def _abstract(config: mlc.ConfigDict, section: str) -> parts.Model:
+def _abstract(config: mlc.ConfigDict, section: str) -> models.Model:
     """Returns a model of shapes that know where they are to live."""
-    sizes = parts.sizes(config, section, vocab_size=0)
-    compute = parts.compute(config, section)
-    adapters = parts.lora_settings(config, section)
+    sizes = models.sizes(config, section, vocab_size=0)
+    compute = models.compute(config, section)
+    adapters = models.adapters(config, section)
     model = layout.abstract(sizes, compute, lora=adapters)
     graphdef, shapes = nnx.split(model, nnx.Param)
     places = layout.shardings(shapes)
@@ -79,10 +80,10 @@ def _abstract(config: mlc.ConfigDict, section: str) -> parts.Model:
         (path, param.replace(_shaped(param.get_value(), places[path])))
         for path, param in nnx.to_flat_state(shapes)
     ]
-    return parts.Model(graphdef=graphdef, params=nnx.from_flat_state(placed))
+    return models.Model(graphdef=graphdef, params=nnx.from_flat_state(placed))
 
 
-def _training(config: mlc.ConfigDict, policy: parts.Model) -> Iterator[Program]:
+def _training(config: mlc.ConfigDict, policy: models.Model) -> Iterator[Program]:
     """Yields the update, the scoring of a batch, and the way to the sampler."""
     rl, sampling = config.rl, config.sampling
     rows = rl.prompts_per_step * rl.group_size
@@ -128,7 +129,7 @@ def _training(config: mlc.ConfigDict, policy: parts.Model) -> Iterator[Program]:
     )
 
 
-def _sampling(config: mlc.ConfigDict, policy: parts.Model) -> Iterator[Program]:
+def _sampling(config: mlc.ConfigDict, policy: models.Model) -> Iterator[Program]:
     """Yields what the engine runs for the policy."""
     rl, sampling = config.rl, config.sampling
     prompts, bucket = engine.PREFILL_PROMPTS, sampling.max_prompt_tokens
@@ -177,7 +178,7 @@ def _sampling(config: mlc.ConfigDict, policy: parts.Model) -> Iterator[Program]:
     )
 
 
-def _scoring(config: mlc.ConfigDict, judge: parts.Model) -> Program:
+def _scoring(config: mlc.ConfigDict, judge: models.Model) -> Program:
     rows, bucket = config.judge.rows, max(config.judge.prompt_buckets)
     return Program(
         name="judge scoring",
@@ -192,7 +193,7 @@ def _scoring(config: mlc.ConfigDict, judge: parts.Model) -> Program:
     )
 
 
-def _finetuning(config: mlc.ConfigDict, base: parts.Model) -> Program:
+def _finetuning(config: mlc.ConfigDict, base: models.Model) -> Program:
     section = config.finetune
     tokens = _rows((section.batch_rows, section.row_tokens), jnp.int32)
     targets = _rows((section.batch_rows, section.targets_per_row), jnp.int32)

@@ -27,6 +27,7 @@ from datachef_jax.training import checkpoint
 from datachef_jax.training import preemption
 from experiments import checks
 from experiments import environment
+from experiments import models
 from experiments import parts
 from experiments import results
 from experiments import workdirs
@@ -51,7 +52,7 @@ class Sft:
     """
 
     workdir: pathlib.Path
-    model: parts.Model
+    model: models.Model
     optimizer: optax.GradientTransformation
     batches: Callable[[], Any]
     steps: int
@@ -139,7 +140,7 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
     """Builds the experiment behind `configs/cold_start_qwen3.py`."""
     section = config.sft
     tokenizer = parts.tokenizer(config.tokenizer, root)
-    model = parts.model(config, "policy", tokenizer, root)
+    model = models.load(config, "policy", tokenizer, root)
     examples: list[packing.TokenExample] = []
     for name in section.files:
         with checks.blame("config.sft.files", name):
