@@ -32,10 +32,13 @@ folder = pathlib.Path(sys.argv[1])
 """
 _TAIL = """
 usage = resource.getrusage(resource.RUSAGE_SELF)
+# Not ru_maxrss, which begins with what the process that started this one had.
+status = pathlib.Path("/proc/self/status").read_text()
+peak = int(status.split("VmHWM:")[1].split()[0])
 print(json.dumps({
     "seconds": time.monotonic() - start,
     "cpu_seconds": usage.ru_utime + usage.ru_stime - before,
-    "peak_gib": usage.ru_maxrss / 2**20,
+    "peak_gib": peak / 2**20,
 }))
 """
 _START = """

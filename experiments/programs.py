@@ -122,10 +122,14 @@ def _training(config: mlc.ConfigDict, policy: models.Model) -> Iterator[Program]
             policy.params, batch
         ),
     )
+    largest = max(jax.tree.leaves(policy.params), key=lambda x: x.size)
+    dtype = config.policy.dtype
     yield Program(
         name="reshard to the sampler",
-        shape=config.policy.dtype,
-        trace=lambda: reshard.convert.trace(policy.params, dtype=config.policy.dtype),
+        shape=f"largest array, {dtype}",
+        trace=lambda: reshard.convert.trace(
+            largest, spec=largest.sharding.spec, dtype=dtype
+        ),
     )
 
 

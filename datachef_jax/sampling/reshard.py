@@ -26,21 +26,20 @@ def for_sampling(params: nnx.State, *, dtype: str) -> nnx.State:
     alone = mesh.empty or mesh.shape["data"] == 1
     if alone and all(x.dtype == dtype for x in jax.tree.leaves(params)):
         return params
-    return convert(params, dtype=dtype)
-
-
-@functools.partial(jax.jit, static_argnames="dtype")
-def convert(params: nnx.State, *, dtype: str) -> nnx.State:
-    """Does it as one program."""
     with nnx.logical_axis_rules(sharding.AXIS_RULES):
         specs = nnx.get_partition_spec(params)
+    # One by one: what is exchanged on the way has to lie somewhere, too.
+    return jax.tree.map(
+        lambda x, spec: convert(x, spec=spec, dtype=dtype), params, specs
+    )
 
-    def place(
-        x: Float[Array, "..."], spec: jax.sharding.PartitionSpec
-    ) -> Float[Array, "..."]:
-        x = x.astype(dtype)
-        if jax.sharding.get_abstract_mesh().empty:
-            return x
-        return jax.lax.with_sharding_constraint(x, sharding.gathered(spec))
 
-    return jax.tree.map(place, params, specs)
+@functools.partial(jax.jit, static_argnames=("spec", "dtype"))
+def convert(
+    x: Float[Array, "..."], *, spec: jax.sharding.PartitionSpec, dtype: str
+) -> Float[Array, "..."]:
+    """Does so with one array, split by `spec`, as a program."""
+    x = x.astype(dtype)
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, sharding.gathered(spec))
