@@ -6,8 +6,12 @@ Any number of a config is set by its path, `--config.rl.group_size=4`; a config 
 takes an argument has it after a colon, `--config=configs/some.py:argument`.
 Results go to --workdir, by default runs/<path under configs/ without .py>[-<argument>].
 The same command again goes on where a killed run ended; a finished run is only
-reported anew. Exit code 2: something in the config or on the command line is wrong,
-the message says what, and nothing was written.
+reported anew; SIGTERM saves and ends with exit code 0. Exit code 2: something in the
+config or on the command line is wrong, the message says what, nothing was written.
+
+A run of several processes is the same command on each host, with a --workdir that all
+see and --coordinator=auto (TPU pods, Slurm, Kubernetes), or
+--coordinator=host:port --processes=N --process=I with the address of process 0.
 """
 
 # Kept short on purpose. What an experiment consists of is in build.py, what happens
