@@ -6,6 +6,7 @@ start the others begin with a copy of it. Only checkpoints, of which every proce
 a part, are written into one place that all must see.
 """
 
+import atexit
 import functools
 import os
 import pathlib
@@ -33,7 +34,9 @@ def own(workdir: pathlib.Path) -> pathlib.Path:
     folder = workdir
     multihost_utils.sync_global_devices("nobody writes yet")
     if jax.process_index():
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="datachef-")) / "run"
+        private = tempfile.mkdtemp(prefix="datachef-")
+        atexit.register(shutil.rmtree, private, ignore_errors=True)
+        folder = pathlib.Path(private) / "run"
         if workdir.exists():
             shutil.copytree(workdir, folder, ignore=_LEFT)
         folder.mkdir(parents=True, exist_ok=True)
