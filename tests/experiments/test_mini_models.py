@@ -248,6 +248,7 @@ def test_excluded_questions_never_occur(tasks):
     assert not asked & {r.question for r in rows if r.grade in "BCE"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["base", "policy", "judge"])
 def test_a_shortened_making_lowers_the_loss(what, tokenizer, one_device, tmp_path):
     shape = dict(rows=2, row_tokens=384, row_targets=320)

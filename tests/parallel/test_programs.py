@@ -117,7 +117,6 @@ def _updated(graphdef, params, frozen=_WHOLE):
     return params, opt_state, metrics
 
 
-@pytest.mark.parametrize("shard_sequence", [False, True], ids=["whole", "split"])
 def test_the_update(models, mesh):
     got, expected = _both(_updated, models, mesh)
     assert expected[2]["policy/grad_norm"] > 0.1
