@@ -2,8 +2,7 @@
 
 XLA's CPU client takes the buffers of every step from malloc and gives them back
 after it. glibc by default returns large ones to the kernel at once, which hands out
-the same pages again, zeroed, a page fault each, at the next step: a tenth of a mini
-run's time (README, "Where it stands").
+the same pages again, zeroed, a page fault each, at the next step.
 """
 
 import ctypes

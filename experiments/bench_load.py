@@ -7,6 +7,7 @@ that did nothing else; and `stored_gib`, the size of the files.
 
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -14,57 +15,16 @@ import sys
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import ml_collections as mlc
 import numpy as np
 
 from datachef_jax.models.qwen3 import layout
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
-from experiments import checks
 from experiments import environment
 from experiments import results
 
-# Each runs alone: what a process has once taken is in its largest resident set.
-_HEAD = """
-import json, pathlib, resource, sys, time
-folder = pathlib.Path(sys.argv[1])
-"""
-_TAIL = """
-usage = resource.getrusage(resource.RUSAGE_SELF)
-# Not ru_maxrss, which begins with what the process that started this one had.
-status = pathlib.Path("/proc/self/status").read_text()
-peak = int(status.split("VmHWM:")[1].split()[0])
-print(json.dumps({
-    "seconds": time.monotonic() - start,
-    "cpu_seconds": usage.ru_utime + usage.ru_stime - before,
-    "peak_gib": peak / 2**20,
-}))
-"""
-_START = """
-usage = resource.getrusage(resource.RUSAGE_SELF)
-start, before = time.monotonic(), usage.ru_utime + usage.ru_stime
-"""
-_PROGRAMS = {
-    "ours": """
-import jax
-from datachef_jax.models.qwen3 import weights
-from datachef_jax.models.qwen3.config import Compute
-compute = Compute(
-    dtype=sys.argv[2], param_dtype=sys.argv[2], remat="none", shard_sequence=False,
-    unroll=1,
-)
-jax.devices()
-""" + _START + "model = weights.load(folder, compute)",
-    "safetensors": """
-import ml_dtypes, safetensors
-""" + _START + """
-for file in sorted(folder.glob("*.safetensors")):
-    with safetensors.safe_open(file, framework="numpy") as tensors:
-        for name in tensors.keys():
-            tensors.get_tensor(name)
-""",
-}  # fmt: skip
+_PROGRAMS = ("ours", "safetensors")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +34,7 @@ class BenchLoad:
     Attributes:
       workdir: Where everything goes.
       root: The repository.
-      sizes: Of the model.
+      architecture: Of the model.
       stored_dtype: Of the files, and of the loaded model.
       max_file_bytes: Size of a file.
       seed: Of the weights.
@@ -82,7 +42,7 @@ class BenchLoad:
 
     workdir: pathlib.Path
     root: pathlib.Path
-    sizes: Qwen3Config
+    architecture: Qwen3Config
     stored_dtype: str
     max_file_bytes: int
     seed: int
@@ -114,7 +74,8 @@ class BenchLoad:
         def draw(x: jax.ShapeDtypeStruct) -> jax.Array:
             return jnp.asarray(rng.random(x.shape, np.float32), x.dtype)
 
-        graphdef, shapes = nnx.split(layout.abstract(self.sizes, compute), nnx.Param)
+        model = layout.abstract(self.architecture, compute)
+        graphdef, shapes = nnx.split(model, nnx.Param)
         weights.save(
             nnx.merge(graphdef, jax.tree.map(draw, shapes)),
             folder,
@@ -123,10 +84,11 @@ class BenchLoad:
         )
 
     def _measure(self, name: str, folder: pathlib.Path) -> dict[str, float]:
-        command = [sys.executable, "-c", _HEAD + _PROGRAMS[name] + _TAIL]
+        command = [sys.executable, "-m", "experiments.peers.load", name]
         done = subprocess.run(
             [*command, str(folder), self.stored_dtype],
             cwd=self.root,
+            env=os.environ | {"PYTHONPATH": str(self.root)},
             capture_output=True,
             text=True,
             check=False,
@@ -151,26 +113,3 @@ def table(summary: dict) -> str:
         )
     return "\n".join(lines)
 
-
-def build(
-    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
-) -> BenchLoad:
-    """Builds the experiment behind `configs/bench/load.py`."""
-    with checks.blame("config.architecture", config.architecture.to_dict()):
-        sizes = Qwen3Config(**config.architecture)
-    dtypes = ("float32", "bfloat16", "float16")
-    dtype = config.stored_dtype
-    checks.require(
-        dtype in dtypes, "config.stored_dtype", dtype, f"must be one of {dtypes}"
-    )
-    return BenchLoad(
-        workdir=workdir,
-        root=root,
-        sizes=sizes,
-        stored_dtype=dtype,
-        max_file_bytes=config.max_file_bytes,
-        seed=config.seed,
-    )
-
-
-PROGRAMMES = {"bench_load": build}

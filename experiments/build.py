@@ -19,7 +19,6 @@ from datachef_jax.recipes import handwritten
 from datachef_jax.recipes import parse
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
-from experiments import bench_load
 from experiments import build_bench
 from experiments import build_mini
 from experiments import checks
@@ -72,9 +71,8 @@ def _table1(
     """Builds the experiment behind `configs/quickstart.py`."""
     checks.numbers(config)
     tokenizer = parts.tokenizer(config.tokenizer, root)
-    policy, base, judge, generator = (
-        models.load(config, section, tokenizer, root)
-        for section in ("policy", "base", "judge", "generator")
+    policy, base, judge, generator = models.load_each(
+        config, ("policy", "base", "judge", "generator"), tokenizer, root
     )
     style = prompts.PromptStyle(**config.prompt)
     tasks = parts.tasks(config, workdir, root)
@@ -130,10 +128,7 @@ def _span(
 ) -> span.Span:
     """Builds the experiment behind `configs/mini/span.py`."""
     tokenizer = parts.tokenizer(config.tokenizer, root)
-    base, generator = (
-        models.load(config, section, tokenizer, root)
-        for section in ("base", "generator")
-    )
+    base, generator = models.load_each(config, ("base", "generator"), tokenizer, root)
     tasks = parts.tasks(config, workdir, root)
     held_out = parts.held_out(tasks, config.evaluation.tasks)
     parts.check_questions(config, held_out, tokenizer)
@@ -160,9 +155,8 @@ def _cold_start(
 ) -> cold_start.ColdStart:
     """Builds the experiment behind `configs/mini/cold_start.py`."""
     tokenizer = parts.tokenizer(config.tokenizer, root)
-    policy, judge, generator = (
-        models.load(config, section, tokenizer, root)
-        for section in ("policy", "judge", "generator")
+    policy, judge, generator = models.load_each(
+        config, ("policy", "judge", "generator"), tokenizer, root
     )
     style = prompts.PromptStyle(**config.prompt)
     tasks = pools.mini_training_tasks(
@@ -247,5 +241,4 @@ PROGRAMMES = {
     **build_mini.PROGRAMMES,
     **compile.PROGRAMMES,
     **sft.PROGRAMMES,
-    **bench_load.PROGRAMMES,
 }

@@ -1,4 +1,4 @@
-"""Builds the benchmarks from their configs; see `bench_update.py`."""
+"""Builds the benchmarks from their configs; see `bench_update.py`, `bench_load.py`."""
 
 import os
 import pathlib
@@ -8,14 +8,17 @@ import sys
 import jax
 import ml_collections as mlc
 
+from datachef_jax.models.qwen3 import sizes
 from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
 from experiments import bench_inputs
+from experiments import bench_load
 from experiments import bench_mfu
 from experiments import bench_update
 from experiments import checks
 
 _REMAT = ("none", "full")  # what all three programs know
+_STORED = ("float32", "bfloat16", "float16")
 _PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
@@ -93,9 +96,12 @@ def _mfu(config: mlc.ConfigDict, settings: dict) -> bench_mfu.Mfu:
     models = {}
     for name in section.models:
         checks.require(
-            name in section, "config.mfu.models", name, f"needs config.mfu.{name}"
+            name in sizes.QWEN3,
+            "config.mfu.models",
+            name,
+            f"must be one of {sorted(sizes.QWEN3)}",
         )
-        models[name] = Qwen3Config(**section[name], **section.shared)
+        models[name] = sizes.QWEN3[name]
     return bench_mfu.Mfu(
         models=models,
         compute=Compute(
@@ -120,4 +126,24 @@ def _mfu(config: mlc.ConfigDict, settings: dict) -> bench_mfu.Mfu:
     )
 
 
-PROGRAMMES = {"bench_update": _update}
+def _load(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> bench_load.BenchLoad:
+    """Builds the experiment behind `configs/bench/load.py`."""
+    with checks.blame("config.architecture", config.architecture.to_dict()):
+        architecture = Qwen3Config(**config.architecture)
+    dtype = config.stored_dtype
+    checks.require(
+        dtype in _STORED, "config.stored_dtype", dtype, f"must be one of {_STORED}"
+    )
+    return bench_load.BenchLoad(
+        workdir=workdir,
+        root=root,
+        architecture=architecture,
+        stored_dtype=dtype,
+        max_file_bytes=config.max_file_bytes,
+        seed=config.seed,
+    )
+
+
+PROGRAMMES = {"bench_update": _update, "bench_load": _load}

@@ -36,6 +36,7 @@ from datachef_jax.parallel import flops
 from datachef_jax.parallel import sharding
 from experiments import checks
 from experiments import environment
+from experiments import models
 from experiments import programs
 from experiments import results
 
@@ -92,10 +93,10 @@ class Compile:
                 for program in tqdm.tqdm(wanted, desc=target["name"], unit="program")
             ]
             if self.search:
-                rows.append(self._largest(target))
+                rows.append(self.largest(target))
         return rows
 
-    def _largest(self, target: Mapping[str, Any]) -> dict[str, Any]:
+    def largest(self, target: Mapping[str, Any]) -> dict[str, Any]:
         """Doubles the micro-batch as long as the update fits; returns the last."""
         rl = self.config.rl
         size, found = rl.micro_batch, None
@@ -137,7 +138,7 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
         with checks.blame(f"config.{section}.checkpoint", checkpoint):
             if not checkpoint.startswith("random/"):
                 raise ValueError("must be a published size, as in 'random/8b'")
-            programs.models.sizes(config, section, vocab_size=0)
+            models.sizes(config, section, vocab_size=0)
     return Compile(workdir=workdir, config=config, **settings)
 
 

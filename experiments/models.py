@@ -1,5 +1,6 @@
 """The models that experiments share, from the sections of a config; see `build`."""
 
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import pathlib
@@ -61,6 +62,28 @@ def load(
         model = lora.add(model, wanted, seed=config.seed)
     graphdef, params = nnx.split(model, nnx.Param)
     return Model(graphdef=graphdef, params=params)
+
+
+def load_each(
+    config: mlc.ConfigDict,
+    sections: Sequence[str],
+    tokenizer: ChatTokenizer,
+    root: pathlib.Path,
+) -> list[Model]:
+    """Loads several sections; those that are the same model share their weights."""
+    loaded: dict[tuple, Model] = {}
+    found = []
+    for section in sections:
+        key = (
+            config[section].checkpoint,
+            compute(config, section),
+            adapters(config, section),
+            section == "generator" and jax.process_count() > 1,  # lives elsewhere
+        )
+        if key not in loaded:
+            loaded[key] = load(config, section, tokenizer, root)
+        found.append(loaded[key])
+    return found
 
 
 def compute(config: mlc.ConfigDict, section: str) -> qwen3_config.Compute:

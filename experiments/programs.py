@@ -228,9 +228,15 @@ def _shaped(x: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:
 
 def _rows(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     """Returns an array whose rows are split over the data axis, if it divides them."""
+    return _split(shape, dtype, "batch", *(None,) * (len(shape) - 1))
+
+
+def _split(
+    shape: tuple[int, ...], dtype: Any, *axes: str | None
+) -> jax.ShapeDtypeStruct:
+    """Returns an array that lies where `sharding.constrain` would put it."""
     mesh = jax.sharding.get_mesh()
-    split = "data" if shape[0] % mesh.shape["data"] == 0 else None
-    place = jax.NamedSharding(mesh, jax.P(split))
+    place = jax.NamedSharding(mesh, sharding.spec(shape, axes))
     return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
 
@@ -238,10 +244,7 @@ def _cached(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Returns a part of a cache where `cache.place` puts it."""
     if x.ndim != 4:
         return _rows(x.shape, x.dtype)
-    mesh = jax.sharding.get_mesh()
-    heads = "model" if x.shape[1] % mesh.shape["model"] == 0 else None
-    place = jax.NamedSharding(mesh, jax.P("data", heads))
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+    return _split(x.shape, x.dtype, "batch", "kv_heads", None, None)
 
 
 def _opt_state(optimizer: Any, params: nnx.State) -> Any:

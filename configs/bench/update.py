@@ -84,20 +84,7 @@ def get_config() -> mlc.ConfigDict:
     config.tolerance = dict(loss=1e-4, grad_norm=1e-3)  # relative
 
     config.mfu = dict(
-        models=("qwen3_0_6b", "qwen3_1_7b"),
-        qwen3_0_6b=dict(hidden_size=1024, intermediate_size=3072),
-        qwen3_1_7b=dict(hidden_size=2048, intermediate_size=6144),
-        shared=dict(  # by both
-            vocab_size=151_936,
-            num_layers=28,
-            num_heads=16,
-            num_kv_heads=8,
-            head_dim=128,
-            rope_theta=1_000_000.0,
-            rms_norm_eps=1e-6,
-            tie_embeddings=True,
-            max_positions=40_960,
-        ),
+        models=("0.6b", "1.7b"),  # published sizes
         dtype="bfloat16",
         param_dtype="float32",
         remat="full",

@@ -32,8 +32,8 @@ def rewards(
       max_new_tokens: The longest completion allowed.
 
     Returns:
-      Rewards in [-lambda, 1], float32, and whether each is one. An unscored recipe
-      is our own fault: its reward is a meaningless 0 and it must not learn from it.
+      Rewards of at most 1, float32, and whether each is one. An unscored recipe is our
+      own fault: its reward is a meaningless 0 and it must not learn from it.
 
     Raises:
       ValueError: If a verdict has an outcome that `types.Verdict` does not list.
@@ -54,5 +54,5 @@ def rewards(
                 raise ValueError(f"verdict {row} has the unknown outcome {unknown!r}")
     lengths = np.asarray([len(completion.tokens) for completion in completions])
     over = np.maximum(lengths - (max_new_tokens - overlong_tokens), 0)
-    values -= (lambda_overlong * over / max(overlong_tokens, 1)).astype(np.float32)
-    return values, valid
+    penalty = lambda_overlong * over / max(overlong_tokens, 1)
+    return values - np.where(valid, penalty, 0.0).astype(np.float32), valid

@@ -6,12 +6,17 @@ only noted, and asked for at moments when a run can stop.
 
 from collections.abc import Callable, Iterator
 import contextlib
+import itertools
 import signal
 import threading
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+
+
+# Of all notices of this process, for JAX wants them to grow from one to the next.
+_CALLS = itertools.count(1)
 
 
 class Preempted(Exception):
@@ -39,7 +44,6 @@ class Notice:
 
     def __init__(self):
         self._come = threading.Event()
-        self._asked = 0
 
     def __call__(self) -> None:
         """Raises Preempted if the notice has come; with several processes, in all.
@@ -47,9 +51,8 @@ class Notice:
         They agree on the call at which each of them stops: `jax.distributed` passes the
         notice on, and all have to make the same calls.
         """
-        self._asked += 1
         if jax.process_count() > 1:
-            stop = multihost_utils.reached_preemption_sync_point(self._asked)
+            stop = multihost_utils.reached_preemption_sync_point(next(_CALLS))
         else:
             stop = self._come.is_set()
         if stop:

@@ -54,7 +54,7 @@ def main(
     job = json.loads(pathlib.Path(sys.argv[1]).read_text())
     model = load(job)
     gc.collect()
-    loaded = _status("VmRSS")
+    loaded = memory("VmRSS")
     step = program(job, model)
     del model
     figures = _updates(step, job["steps"])
@@ -69,10 +69,10 @@ def main(
 def _updates(step: Step, count: int) -> dict[str, Any]:
     """Returns the figures of one update that compiles and of some later ones."""
     first = _timed(step)
-    before = _status("VmHWM")
+    before = memory("VmHWM")
     _reset_peak()
     later = [_timed(step) for _ in range(count)]
-    peak = _status("VmHWM")
+    peak = memory("VmHWM")
     return {
         "seconds": [one["seconds"] for one in later],
         "cpu_seconds": [one["cpu_seconds"] for one in later],
@@ -86,22 +86,23 @@ def _updates(step: Step, count: int) -> dict[str, Any]:
 
 
 def _timed(step: Step) -> dict[str, float | None]:
-    cpu, wall = _cpu_seconds(), time.perf_counter()
+    cpu, wall = cpu_seconds(), time.perf_counter()
     loss, grad_norm = step()
     return {
         "seconds": time.perf_counter() - wall,
-        "cpu_seconds": _cpu_seconds() - cpu,
+        "cpu_seconds": cpu_seconds() - cpu,
         "loss": loss,
         "grad_norm": grad_norm,
     }
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """Returns what this process has used so far, user and system."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
-def _status(field: str) -> int:
+def memory(field: str) -> int:
     """Returns a field of this process's memory in bytes (Linux, proc(5))."""
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")

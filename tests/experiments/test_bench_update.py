@@ -125,7 +125,7 @@ def test_operations_are_counted_by_hand():
     [
         ({"batch.shortest_completion": 9}, r"shortest_completion=9: is above"),
         ({"peers.trl": "no_such_python"}, r"config\.peers\.trl='no_such_python'"),
-        ({"mfu.models": ("qwen4",)}, r"config\.mfu\.models='qwen4': needs"),
+        ({"mfu.models": ("qwen4",)}, r"config\.mfu\.models='qwen4': must be one of"),
         (
             {"variants": (dict(program="ours", remat="none", micro_batch=3),)},
             r"config\.variants\[0\]=.*4 rows cannot be divided",

@@ -101,6 +101,16 @@ def test_programs_of_a_run_compile_and_are_measured(config):
 
 
 @pytest.mark.parity
+def test_the_search_ends_at_the_largest_micro_batch(config, tmp_path):
+    experiment = compile.build(config, tmp_path, tmp_path)
+    (target,) = experiment.topologies
+    with jax.set_mesh(compile.make_mesh(target)):
+        row = experiment.largest(target)
+    assert row["program"] == "GRPO update, largest micro-batch"
+    assert row["fits"] and row["shape"].endswith(", 8 at a time")
+
+
+@pytest.mark.parity
 def test_a_program_that_does_not_fit_is_a_row_of_the_table(config):
     config.policy.checkpoint = "random/14b"
     (target,) = config.compile.topologies

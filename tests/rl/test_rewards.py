@@ -50,5 +50,7 @@ def test_the_last_tokens_cost_more_and_more():
     verdicts = [types.Verdict(outcome="scored", score=1.0)] * 4
     got, _ = _rewards(verdicts, _completions(6, 7, 9, 10))
     np.testing.assert_allclose(got, [1.0, 0.875, 0.625, 0.5])
+    lost = [types.Verdict(outcome="unscored")] * 4  # our fault costs nothing
+    np.testing.assert_array_equal(_rewards(lost, _completions(6, 7, 9, 10))[0], 0.0)
     free, _ = _rewards(verdicts, _completions(6, 7, 9, 10), overlong_tokens=0)
     np.testing.assert_array_equal(free, np.ones(4))

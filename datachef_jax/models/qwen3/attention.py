@@ -81,7 +81,7 @@ class Attention(nnx.Module):
         filled = cache.LayerCache(
             keys=key.transpose(0, 2, 3, 1), values=value.transpose(0, 2, 1, 3)
         )
-        mixed = self._mix(query, filled, segments, window)
+        mixed = self._mix(query, key, value, filled, segments, window)
         return self._output(mixed), filled
 
     @jax.named_scope("attention")
@@ -142,12 +142,16 @@ class Attention(nnx.Module):
     def _mix(
         self,
         query: Float[Array, "batch time heads head_dim"],
+        key: Float[Array, "batch time kv_heads head_dim"],
+        value: Float[Array, "batch time kv_heads head_dim"],
         filled: cache.LayerCache,
         segments: Int[Array, "batch time"] | None,
         window: Int[Array, ""] | None,
     ) -> Float[Array, "batch time heads head_dim"]:
-        """Attends with what is fastest where the program is going to run."""
-        key, value = filled.keys.transpose(0, 3, 1, 2), filled.values.swapaxes(1, 2)
+        """Attends with what is fastest where the program is going to run.
+
+        `filled` has the keys and values in the layout of the jnp path.
+        """
         choose = functools.partial(
             kernels.choose,
             kernels.platform(),

@@ -143,6 +143,11 @@ class Compute:
         if self.remat not in REMAT:
             raise ValueError(f"remat {self.remat!r} is none of {REMAT}")
 
+    @property
+    def stream(self) -> str:
+        """Returns the logical axis of the tokens in the residual stream."""
+        return "split_tokens" if self.shard_sequence else "tokens"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lora:

@@ -26,7 +26,7 @@ from datachef_jax.parallel import sharding
 Kernel = Callable[[Array, Array, Array, Array | None], Array]
 
 _LANES = 128  # of a TPU's registers: its blocks of queries and keys are multiples
-# As in MaxText. Compiled for v5e, v5p and v6e, for v5e with heads of up to 256 numbers
+# Compiled for v5e, v5p and v6e, for v5e with heads of up to 256 numbers
 # and in float32 as well; which length is fastest was not measured.
 _LONGEST_BLOCK = 512
 _BACKWARD_BLOCKS = ("block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")

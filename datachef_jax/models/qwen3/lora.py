@@ -42,12 +42,12 @@ def merge(model: Qwen3) -> Qwen3:
     if model.lora is None:
         return model
     scale = model.lora.alpha / model.lora.rank
-    graphdef, adapters, rest = nnx.split(model, nnx.LoRAParam, ...)
-    down = dict(nnx.to_flat_state(adapters))
+    _, adapters, rest = nnx.split(model, nnx.LoRAParam, ...)
+    found = dict(nnx.to_flat_state(adapters))
     merged = []
     for path, param in nnx.to_flat_state(rest):
-        if (*path[:-1], "down") in down:
-            pair = (down[(*path[:-1], part)][...] for part in _PARTS)
+        if (*path[:-1], "down") in found:
+            pair = (found[(*path[:-1], part)][...] for part in _PARTS)
             param = param.replace(_added(param[...], *pair, scale))
         merged.append((path, param))
     plain = layout.abstract(model.config, model.compute)
@@ -101,10 +101,8 @@ def load(model: Qwen3, folder: str | os.PathLike) -> Qwen3:
     lora = _from_fields(json.loads(path.read_text()), path)
     with safetensors.safe_open(folder / _FILE, framework="numpy") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}
-    with layout.placement():
-        shapes = nnx.state(
-            layout.abstract(model.config, model.compute, lora=lora), nnx.LoRAParam
-        )
+    whole = layout.abstract(model.config, model.compute, lora=lora)
+    shapes = nnx.state(whole, nnx.LoRAParam)
     placements = layout.shardings(shapes)
     loaded = []
     for place, param in nnx.to_flat_state(shapes):

@@ -43,7 +43,7 @@ class Layer(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Creates the weights; arguments as for `Qwen3`."""
-        self.stream = "split_tokens" if compute.shard_sequence else "tokens"
+        self.stream = compute.stream
         self.attention_norm = _stream_norm(config, compute)
         self.attention = attention.Attention(config, compute, lora=lora, rngs=rngs)
         self.mlp_norm = _stream_norm(config, compute)
@@ -203,7 +203,7 @@ class Qwen3(nnx.Module):
         Returns:
           The hidden state of each new token, and the longer cache.
         """
-        x = self._embed(tokens)
+        x = self._embed(tokens, "batch")
         angles = self._angles(filled.lengths)
         graphdef, stacked = nnx.split(self.layers)
         layers = []
@@ -227,7 +227,7 @@ class Qwen3(nnx.Module):
         """Returns final hidden states; if asked to, keys and values of all layers."""
         # Flat: with [batch, time, embed] XLA transposes activations before the
         # gradient of every matrix, a third of the time of a small model's step.
-        x = self._embed(tokens.reshape(-1))
+        x = self._embed(tokens.reshape(-1), self.compute.stream)
         angles = self._angles(positions)
         graphdef, stacked = nnx.split(self.layers)
 
@@ -246,11 +246,12 @@ class Qwen3(nnx.Module):
         hidden = self.norm(x).reshape(*tokens.shape, -1)
         return sharding.constrain(hidden, "batch", None, None), filled
 
-    def _embed(self, tokens: Int[Array, " tokens"]) -> Float[Array, "tokens embed"]:
+    def _embed(
+        self, tokens: Int[Array, " tokens"], axis: str
+    ) -> Float[Array, "tokens embed"]:
         table = self.embedding[...].astype(self.compute.dtype)
         x = sharding.constrain(table, "vocab", None)[tokens]
-        split = "split_tokens" if self.compute.shard_sequence else "tokens"
-        return sharding.constrain(x, split, None)
+        return sharding.constrain(x, axis, None)
 
     def _head(self) -> Float[Array, "vocab embed"]:
         """Returns the output embedding in the dtype of the products."""
