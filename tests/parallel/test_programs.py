@@ -17,10 +17,10 @@ from datachef_jax.finetune import sft
 from datachef_jax.models.qwen3 import lora
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.rl import logprobs
-from datachef_jax.rl import losses
 from datachef_jax.rl import update
 from datachef_jax.sampling import reshard
 from datachef_jax.sampling.engine import Engine
+from tests import objectives
 from tests.models.qwen3 import test_lora
 from tests.models.qwen3 import tiny
 
@@ -89,19 +89,7 @@ def _score(graphdef):
 
 
 def _updated(graphdef, params, frozen=_WHOLE):
-    objective = update.Objective(
-        gain=functools.partial(
-            losses.objective,
-            ratio=losses.token_ratio,
-            surrogate=functools.partial(losses.clipped, clip_low=9.0, clip_high=9.0),
-        ),
-        weights=functools.partial(
-            losses.token_weights, per="token", max_new_tokens=_NEW
-        ),
-        engine_weights=None,
-        kl=functools.partial(losses.kl_to_reference, estimator="k3"),
-        kl_weight=0.1,
-    )
+    objective = objectives.grpo(_NEW, clip=9.0, per="token", kl_weight=0.1)
     reference = update.scorer(_score(graphdef), micro_batch=8)
     whole = nnx.merge_state(params, frozen)
     shifted = jax.tree.map(lambda x: 0.9 * x, whole)

@@ -12,6 +12,7 @@ import pytest
 from datachef_jax import types
 from datachef_jax.rl import losses
 from datachef_jax.rl import update
+from tests import objectives
 
 _ROWS, _PROMPT, _NEW, _VOCAB = 8, 5, 4, 11
 _NONE = nnx.State({})  # all weights learn
@@ -50,25 +51,10 @@ _reference = update.scorer(_score, micro_batch=2)
 
 @functools.cache
 def _make(optimizer, **changes):
-    objective = dict(
-        gain=functools.partial(
-            losses.objective,
-            ratio=losses.token_ratio,
-            surrogate=functools.partial(losses.clipped, clip_low=0.2, clip_high=0.2),
-        ),
-        weights=functools.partial(
-            losses.token_weights, per="budget", max_new_tokens=_NEW
-        ),
-        engine_weights=None,
-        kl=functools.partial(losses.kl_to_reference, estimator="k3"),
-        kl_weight=0.0,
-    )
-    settings = dict(
-        score=_score, optimizer=optimizer, micro_batch=4, updates_per_step=1
-    )
-    for name, value in changes.items():
-        (objective if name in objective else settings)[name] = value
-    return update.make(objective=update.Objective(**objective), **settings)
+    settings = dict(score=_score, micro_batch=4, updates_per_step=1)
+    settings |= {name: changes.pop(name) for name in settings if name in changes}
+    objective = objectives.grpo(_NEW, **changes)
+    return update.make(objective=objective, optimizer=optimizer, **settings)
 
 
 def _run(params, batch, *, ref_params=None, **changes):
@@ -114,9 +100,7 @@ def test_takes_the_gradient_step_of_the_whole_batch():
 def test_micro_batches_add_up_to_the_full_batch(micro_batch):
     params, batch = _params(0), _batch()
     reference = _params(2)
-    run = functools.partial(
-        _run, params, batch, ref_params=reference, kl_weight=1.0
-    )
+    run = functools.partial(_run, params, batch, ref_params=reference, kl_weight=1.0)
     whole, metrics = run(micro_batch=_ROWS)
     parts, part_metrics = run(micro_batch=micro_batch)
     _assert_close(parts, whole, atol=1e-6)

@@ -23,7 +23,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from datachef_jax import types  # noqa: E402
 from datachef_jax.rl import advantages  # noqa: E402
 from datachef_jax.rl import logprobs  # noqa: E402
-from datachef_jax.rl import losses  # noqa: E402
 from datachef_jax.rl import rewards  # noqa: E402
 from datachef_jax.rl import update  # noqa: E402
 from datachef_jax.sampling import engine  # noqa: E402
@@ -33,6 +32,7 @@ from datachef_jax.training import state  # noqa: E402
 from datachef_jax.training import step  # noqa: E402
 from datachef_jax.training import unfinished  # noqa: E402
 from tests import blank  # noqa: E402
+from tests import objectives  # noqa: E402
 from tests import tiny  # noqa: E402
 
 GROUP, BUCKET, NEW = 8, 16, 6
@@ -106,19 +106,7 @@ def parts():
     score = functools.partial(
         logprobs.completion_logprobs, graphdef, max_new_tokens=NEW, temperature=1.0
     )
-    objective = update.Objective(
-        gain=functools.partial(
-            losses.objective,
-            ratio=losses.token_ratio,
-            surrogate=functools.partial(losses.clipped, clip_low=0.2, clip_high=0.2),
-        ),
-        weights=functools.partial(
-            losses.token_weights, per="budget", max_new_tokens=NEW
-        ),
-        engine_weights=None,
-        kl=functools.partial(losses.kl_to_reference, estimator="k3"),
-        kl_weight=0.01,
-    )
+    objective = objectives.grpo(NEW, kl_weight=0.01)
     apply = update.make(score, objective, adamw, micro_batch=8, updates_per_step=1)
     scored = update.scorer(score, micro_batch=8)
     stages = step.Stages(
