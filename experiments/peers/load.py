@@ -14,6 +14,7 @@ import safetensors
 
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.models.qwen3.config import Compute
+from experiments import allocator
 from experiments.peers import measure
 
 
@@ -36,6 +37,7 @@ def plain(folder: pathlib.Path, dtype: str) -> None:
 
 def main(load: Callable[[pathlib.Path, str], None], folder: str, dtype: str) -> None:
     """Loads once, and prints the figures as JSON."""
+    allocator.keep_freed_memory()  # as `run.py` does
     jax.devices()  # starting JAX is no part of it
     start, before = time.monotonic(), measure.cpu_seconds()
     load(pathlib.Path(folder), dtype)

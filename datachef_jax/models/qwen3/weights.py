@@ -211,7 +211,7 @@ def _read(
 
         def piece(index: tuple[slice, ...]) -> np.ndarray:
             part = tensor[index[::-1] if turned else index]
-            return (part.T if turned else part).astype(wanted.dtype)
+            return (part.T if turned else part).astype(wanted.dtype, copy=False)
 
         array = jax.make_array_from_callback(wanted.shape, placement, piece)
         return jax.block_until_ready(array)
