@@ -132,6 +132,7 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
     settings = config.compile.to_dict()
     for target in settings["topologies"]:
         with checks.blame("config.compile.topologies", target):
+            _check_target(target)
             make_mesh(target)
     for section in ("policy", "judge", "base"):
         checkpoint = config[section].checkpoint
@@ -143,6 +144,19 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
 
 
 PROGRAMMES = {"compile": build}
+
+
+_TARGET = {"name": str, "topology": str, "data": int, "model": int} | dict.fromkeys(
+    ("tflops", "gigabytes_per_second", "hbm_gib"), (int, float)
+)
+
+
+def _check_target(target: Any) -> None:
+    if not isinstance(target, Mapping) or target.keys() != _TARGET.keys():
+        raise ValueError(f"must have the keys {sorted(_TARGET)}")
+    for key, kind in _TARGET.items():
+        if not isinstance(target[key], kind):
+            raise ValueError(f"{key}={target[key]!r} is of the wrong type")
 
 
 def make_mesh(target: Mapping[str, Any]) -> jax.sharding.Mesh:

@@ -84,6 +84,10 @@ def main(argv: list[str]) -> None:
 def _join() -> None:
     """Joins the other processes of the run, if it has any."""
     if _COORDINATOR.value is None:
+        for flag in (_PROCESSES, _PROCESS):
+            checks.require(
+                not flag.present, f"--{flag.name}", flag.value, "wants a --coordinator"
+            )
         return
     checks.require(
         0 <= _PROCESS.value < _PROCESSES.value or _COORDINATOR.value == "auto",

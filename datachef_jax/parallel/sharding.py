@@ -38,10 +38,13 @@ def make_mesh(
       The mesh, for `jax.set_mesh`.
 
     Raises:
-      ValueError: If the axes do not multiply to the number of devices.
+      ValueError: If the axes do not cover the devices.
     """
     devices = jax.devices() if devices is None else list(devices)
-    data = len(devices) // model if data == -1 else data
+    if data == -1:
+        if len(devices) % model:
+            raise ValueError(f"model {model} does not divide {len(devices)} devices")
+        data = len(devices) // model
     if data * model != len(devices):
         raise ValueError(f"mesh {data} x {model} does not cover {len(devices)} devices")
     # Split: 16 x 16 chips make 32 x 8 as well.

@@ -127,6 +127,8 @@ def test_a_program_that_does_not_fit_is_a_row_of_the_table(config):
     [
         ("topology", "v5e:3x7x9", "v5e:3x7x9"),
         ("data", 3, "mesh 3 x 2 does not cover 4"),
+        ("data", "2", "data='2' is of the wrong type"),
+        ("hbm", 16.0, "must have the keys"),
     ],
 )
 def test_a_topology_that_is_none_is_refused(field, value, said, config, tmp_path):

@@ -25,12 +25,13 @@ def _data(folder: pathlib.Path, train: str | None) -> str:
     "arguments, parts",
     [
         (["--config.rl.group_size=many"], ["config.rl.group_size=many"]),
+        (["--processes=2"], ["--processes=2", "wants a --coordinator"]),
         (
             ["--config.sampling.max_prompt_tokens=50"],
             ["config.sampling.max_prompt_tokens=50", "the prompt of task", "tokens"],
         ),
     ],
-    ids=["on the command line", "in the middle of building"],
+    ids=["on the command line", "between two flags", "in the middle of building"],
 )
 def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
     arguments, parts, tokenizer_folder, start_run, tmp_path
@@ -49,6 +50,7 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
     "fields, message",
     [
         ({"rl.group_size": 1}, r"config\.rl\.group_size=1: must be at least 2"),
+        ({"mesh.data": -1, "mesh.model": 3}, "model 3 does not divide"),
         ({"mesh.data": 3}, r"config\.mesh=.*'data': 3.*: mesh 3 x 1 does not cover"),
         ({"mesh.model": 0}, r"config\.mesh\.model=0"),
         ({"base.checkpoint": "none"}, r"config\.base\.checkpoint='none': .*no folder"),

@@ -13,9 +13,16 @@ def test_minus_one_takes_the_devices_that_are_left():
     assert dict(mesh.shape) == {"data": 4, "model": 2}
 
 
-@pytest.mark.parametrize("data,model", [(3, 2), (-1, 3), (16, 1)])
-def test_a_mesh_that_does_not_fit_the_devices_is_refused(data, model):
-    with pytest.raises(ValueError, match="does not cover 8 devices"):
+@pytest.mark.parametrize(
+    "data, model, said",
+    [
+        (3, 2, "3 x 2 does not cover 8"),
+        (-1, 3, "3 does not divide 8"),
+        (16, 1, "16 x 1 does not cover 8"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_the_devices_is_refused(data, model, said):
+    with pytest.raises(ValueError, match=said):
         sharding.make_mesh(data=data, model=model)
 
 
