@@ -80,24 +80,6 @@ def test_a_finished_run_is_only_reported_anew(uninterrupted, start_run, tmp_path
     assert all(after[path] == before[path] for path in before)
 
 
-def test_a_run_killed_in_training_goes_on_to_the_same_summary(
-    uninterrupted, start_run, tmp_path
-):
-    workdir = tmp_path / "run"
-    arguments = _CONFIG, f"--workdir={workdir}"
-    process = start_run(*arguments, cwd=tmp_path)
-    deadline = time.monotonic() + _PATIENCE
-    while not list(workdir.glob("grpo/seed0/checkpoints/step_*")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
-    assert not (workdir / "summary.json").exists()
-
-    assert "Resuming" in _finish(start_run(*arguments, cwd=tmp_path))
-    assert _results(workdir) == uninterrupted[1]
-
-
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(uninterrupted, start_run, tmp_path):
     """Kills run after run, wherever it stands; each one that ends, ends alike."""
