@@ -53,6 +53,10 @@ _NEEDS = (
     re.compile(r"\(([\d.]+)([KMG])\) exceeds available HBM \(([\d.]+)([KMG])\)"),
 )
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+# Keys of a topology in the config.
+_TARGET = {"name": str, "topology": str, "data": int, "model": int} | dict.fromkeys(
+    ("tflops", "gigabytes_per_second", "hbm_gib"), (int, float)
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,11 +148,6 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
 
 
 PROGRAMMES = {"compile": build}
-
-
-_TARGET = {"name": str, "topology": str, "data": int, "model": int} | dict.fromkeys(
-    ("tflops", "gigabytes_per_second", "hbm_gib"), (int, float)
-)
 
 
 def _check_target(target: Any) -> None:
