@@ -60,22 +60,21 @@ def get_config(size: str) -> mlc.ConfigDict:
         checkpoint="checkpoints/Qwen3-1.7B-Base",
         remat="full",
         rows=256,
-        prompt_buckets=(512, 2048),
+        max_prompt_tokens=2048,
         max_new_tokens=2048,
     )
     config.judge.update(  # the paper: gpt-oss-120b
         checkpoint=name,
         style="full",
         max_chars=12_000,
-        rows=64,
-        prompt_buckets=(1024, 2048, 4096),
+        max_prompt_tokens=4096,
     )
     config.generator.update(  # open in the paper
         checkpoint=name,
         max_new_tokens=1024,
         temperature=0.7,
         rows=64,
-        prompt_buckets=(1024, 4096),
+        max_prompt_tokens=4096,
     )
     config.prompt = dict(
         rules=True, toolkit=_TOOLKIT, examples_per_source=2, max_example_chars=600
@@ -85,6 +84,7 @@ def get_config(size: str) -> mlc.ConfigDict:
         max_new_tokens=8192,
         rows=128,
     )
+    config.engine.update(read_tokens=2048, reserve_bytes=8 * 2**30)
     config.sandbox.update(  # all ours
         cpu_seconds=120.0,
         wall_seconds=600.0,

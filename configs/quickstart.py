@@ -60,11 +60,9 @@ def get_config() -> mlc.ConfigDict:
         checkpoint=f"{_SHIPPED}/base",
         param_dtype="float32",
         remat="none",
-        lora=dict(
-            rank=0, alpha=32.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")
-        ),
-        rows=64,
-        prompt_buckets=(64,),
+        lora=dict(rank=0, alpha=32.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")),
+        rows=32,
+        max_prompt_tokens=64,
         max_new_tokens=40,
     )
     config.judge = dict(
@@ -72,15 +70,14 @@ def get_config() -> mlc.ConfigDict:
         style="compact",
         max_chars=160,
         min_mass=0.5,  # ours: a verdict with less of it on the grades is unreadable
-        rows=64,
-        prompt_buckets=(48, 64, 128, 256),
+        max_prompt_tokens=256,
     )
     config.generator = dict(  # answers the recipes' LLM calls; the paper: open
         checkpoint=f"{_SHIPPED}/judge",
         max_new_tokens=40,
         temperature=0.0,
-        rows=64,
-        prompt_buckets=(64, 256),
+        rows=32,
+        max_prompt_tokens=256,
     )
 
     config.prompt = dict(
@@ -90,7 +87,20 @@ def get_config() -> mlc.ConfigDict:
         temperature=1.0,  # paper, section 4.1
         max_prompt_tokens=384,
         max_new_tokens=256,  # a recipe with its thinking has up to 232
-        rows=32,
+        rows=32,  # completions decoded at a time, over all of the data axis
+    )
+    config.engine = dict(
+        page_size=64,  # positions; on a CPU the largest products of attention
+        read_tokens=256,  # of prompts, read at a time
+        weights="same",  # or "int8": configs/bench/int8.py says what that changes
+        pages="same",  # keys and values; or "int8", or "float8"
+        reserve_bytes=2**30,  # of memory, left to all but the engines' pages
+    )
+    config.serving = dict(  # requests of all kinds share the devices
+        priorities=dict(policy=0, untrained=0, base=0, judge=1, generator=2),
+        slices=dict(rounds=32, drafted_rounds=8),  # tokens before another one's turn
+        patience=1.0,  # seconds of waiting that count as one step of priority
+        most_requests=4096,
     )
     config.sandbox = dict(
         cpu_seconds=8.0,

@@ -23,9 +23,9 @@ def get_config() -> mlc.ConfigDict:
     )
     config.prompt.examples_per_source = 0  # with rows, prompts have twice the tokens
     config.sampling.update(max_prompt_tokens=960, max_new_tokens=640)
-    config.judge.update(max_chars=600, prompt_buckets=(256, 512, 1024))
-    config.generator.update(prompt_buckets=(256, 1024))
-    config.base.update(prompt_buckets=(512, 1024), rows=16)
+    config.judge.update(max_chars=600, max_prompt_tokens=1024)
+    config.generator.update(max_prompt_tokens=1024)
+    config.base.update(max_prompt_tokens=1024, rows=16)
     config.rl.update(steps=4)
     config.finetune.update(steps=100, batch_rows=4, row_tokens=512, targets_per_row=256)
     config.evaluation.update(tasks=("gsm8k",))

@@ -221,12 +221,22 @@ class Completion:
     Attributes:
       tokens: Sampled ids, the end token included if it was reached.
       logprobs: Natural-log probability of each under the sampling distribution.
-      finished: False if it was cut at the length limit.
+      raw_logprobs: The same under the model's own distribution.
+      versions: Of the weights that each was drawn with.
+      ended: "end" at the end token or a stop token, "length" where it was cut at its
+        limit, "cancelled" where nobody wanted more.
     """
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
-    finished: bool
+    raw_logprobs: tuple[float, ...]
+    versions: tuple[int, ...]
+    ended: str
+
+    @property
+    def finished(self) -> bool:
+        """Says whether it came to its own end."""
+        return self.ended == "end"
 
 
 class RolloutBatch(NamedTuple):

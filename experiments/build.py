@@ -30,6 +30,7 @@ from experiments import grpo
 from experiments import models
 from experiments import parts
 from experiments import pools
+from experiments import serve
 from experiments import sft
 from experiments import span
 from experiments import supervised
@@ -80,21 +81,37 @@ def _table1(
     parts.check_prompts(config, tasks, tokenizer, style)
     parts.check_questions(config, held_out, tokenizer)
 
-    engine = parts.policy_engine(config, policy, tokenizer)
-    sandbox = parts.sandbox(config, generator, tokenizer)
+    engines = parts.engines(
+        config,
+        {
+            "policy": policy,
+            "untrained": base,
+            "judge": judge,
+            "generator": generator,
+            "base": base,
+        },
+        tokenizer,
+    )
+    sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
     shared = dict(
         prompt=functools.partial(parts.prompt, tokenizer=tokenizer, style=style),
         decode=tokenizer.decode,
         executor=parts.executor(
             config, sandbox, workdir, row_cap=config.sandbox.row_cap
         ),
-        verifier=parts.verifier(config, judge, tokenizer),
+        verifier=parts.verifier(config, engines.client("judge"), tokenizer),
     )
     train = grpo.trainer(
         config,
         policy=policy,
         tasks=[task for task in tasks if not task.held_out],
-        stages=grpo.stages(config, policy=policy, engine=engine, **shared),
+        stages=grpo.stages(
+            config,
+            policy=policy,
+            client=functools.partial(engines.with_weights, "policy"),
+            sleep=engines.sleep,
+            **shared,
+        ),
         pad_id=tokenizer.pad_id,
     )
     return table1.Table1(
@@ -104,10 +121,8 @@ def _table1(
         train=train,
         policies={
             # It has read texts of all kinds of tasks, but no recipe.
-            "untrained": evaluation.Policy(
-                engine=parts.policy_engine(config, base, tokenizer), params=base.params
-            ),
-            "cold_start": evaluation.Policy(engine=engine, params=policy.params),
+            "untrained": engines.client("untrained"),
+            "cold_start": engines.client("policy"),
         },
         evaluator=evaluation.Evaluator(
             **shared,
@@ -115,9 +130,10 @@ def _table1(
             temperature=config.sampling.temperature,
             max_new_tokens=config.sampling.max_new_tokens,
         ),
+        trained=functools.partial(engines.with_weights, "policy"),
         by_hand={task.name: _by_hand(task) for task in held_out},
         executor=parts.executor(config, sandbox, workdir, row_cap=0),
-        finetuner=parts.finetuner(config, base, tokenizer, workdir),
+        finetuner=parts.finetuner(config, base, engines, tokenizer, workdir),
         oracle=config.evaluation.oracle,
         sandbox=sandbox,
     )
@@ -132,7 +148,8 @@ def _span(
     tasks = parts.tasks(config, workdir, root)
     held_out = parts.held_out(tasks, config.evaluation.tasks)
     parts.check_questions(config, held_out, tokenizer)
-    sandbox = parts.sandbox(config, generator, tokenizer)
+    engines = parts.engines(config, {"base": base, "generator": generator}, tokenizer)
+    sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
     return span.Span(
         workdir=workdir,
         tasks=held_out,
@@ -145,7 +162,7 @@ def _span(
             for task in held_out
         },
         executor=parts.executor(config, sandbox, workdir, row_cap=0),
-        finetuner=parts.finetuner(config, base, tokenizer, workdir),
+        finetuner=parts.finetuner(config, base, engines, tokenizer, workdir),
         sandbox=sandbox,
     )
 
@@ -166,14 +183,15 @@ def _cold_start(
         folder=workdir / "pool",
     )
     parts.check_prompts(config, tasks, tokenizer, style)
-    sandbox = parts.sandbox(config, generator, tokenizer)
+    engines = parts.engines(config, {"judge": judge, "generator": generator}, tokenizer)
+    sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
     return cold_start.ColdStart(
         sampler=cold_start.Sampler(
             tasks=tasks,
             executor=parts.executor(
                 config, sandbox, workdir, row_cap=config.sandbox.row_cap
             ),
-            verifier=parts.verifier(config, judge, tokenizer),
+            verifier=parts.verifier(config, engines.client("judge"), tokenizer),
             smallest=config.pool.smallest,
             largest=config.pool.largest,
             min_score=config.cold_start.min_score,
@@ -240,5 +258,6 @@ PROGRAMMES = {
     **build_bench.PROGRAMMES,
     **build_mini.PROGRAMMES,
     **compile.PROGRAMMES,
+    **serve.PROGRAMMES,
     **sft.PROGRAMMES,
 }

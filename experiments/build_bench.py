@@ -1,9 +1,11 @@
-"""Builds the benchmarks from their configs; see `bench_update.py`, `bench_load.py`."""
+"""Builds benchmarks from their configs; see `bench_{update,load,engine,int8}.py`."""
 
+import functools
 import os
 import pathlib
 import shutil
 import sys
+from typing import Any
 
 import jax
 import ml_collections as mlc
@@ -11,14 +13,24 @@ import ml_collections as mlc
 from datachef_jax.models.qwen3 import sizes
 from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
+from datachef_jax.models.qwen3.quantize import Stored
+from datachef_jax.sampling.request import Sampling
+from datachef_jax.tasks import real_math
+from datachef_jax.text import prompts
+from experiments import bench_engine
 from experiments import bench_inputs
+from experiments import bench_int8
 from experiments import bench_load
 from experiments import bench_mfu
 from experiments import bench_update
+from experiments import bench_workloads
 from experiments import checks
+from experiments import models
+from experiments import parts
 
 _REMAT = ("none", "full")  # what all three programs know
 _STORED = ("float32", "bfloat16", "float16")
+_TUNIX_THETA = 1_000_000.0
 _PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
@@ -146,4 +158,138 @@ def _load(
     )
 
 
-PROGRAMMES = {"bench_update": _update, "bench_load": _load}
+def _engine(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> bench_engine.BenchEngine:
+    """Builds the experiment behind `configs/bench/engine.py`."""
+    backend = jax.default_backend()
+    checks.require(backend == "cpu", "JAX_PLATFORMS", backend, "it runs on a CPU")
+    architecture = _architecture(config)
+    checks.require(
+        architecture.rope_theta == _TUNIX_THETA or not config.peers.tunix,
+        "config.architecture.rope_theta",
+        architecture.rope_theta,
+        f"config.peers.tunix reads none but {_TUNIX_THETA}",
+    )
+    return bench_engine.BenchEngine(
+        workdir=workdir,
+        root=root,
+        seed=config.seed,
+        architecture=architecture,
+        workloads=_workloads(config, architecture, root),
+        rows=config.rows.to_dict(),
+        pythons={"ours": sys.executable, **_peers(config)},
+        rounds=config.rounds,
+        floor_slots=config.floor_slots,
+    )
+
+
+def _int8(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> bench_int8.BenchInt8:
+    """Builds the experiment behind `configs/bench/int8.py`."""
+    variants = [
+        _stored(f"config.variants[{i}]", dict(fields))
+        for i, fields in enumerate(config.variants)
+    ]
+    tokenizer = parts.tokenizer(config.tokenizer, root)
+    style = prompts.PromptStyle(**config.prompt)
+    tasks = parts.tasks(config, workdir, root)[: config.prompts]
+
+    def load(dtype: str) -> models.Model:
+        varied = mlc.ConfigDict(config.to_dict())
+        varied.policy.dtype = dtype
+        return models.load(varied, "policy", tokenizer, root)
+
+    reference = dict(dtype=config.policy.dtype, weights="same", pages="same")
+    return bench_int8.BenchInt8(
+        workdir=workdir,
+        load=functools.lru_cache(load),
+        prompts=[parts.prompt(task, tokenizer, style) for task in tasks],
+        group_size=config.group_size,
+        sampling=Sampling(
+            max_new_tokens=config.max_new_tokens, temperature=config.temperature
+        ),
+        rows=config.rows,
+        page_size=config.page_size,
+        end_id=tokenizer.end_id,
+        reference=_stored("config.policy", reference),
+        variants=variants,
+        seed=config.seed,
+    )
+
+
+def _stored(name: str, fields: dict[str, str]) -> bench_int8.Variant:
+    with checks.blame(name, fields):
+        dtype = fields.pop("dtype")
+        if dtype not in models.DTYPES:
+            raise ValueError(f"dtype must be one of {models.DTYPES}")
+        return bench_int8.Variant(dtype=dtype, stored=Stored(**fields))
+
+
+def _architecture(config: mlc.ConfigDict) -> Qwen3Config:
+    section = config.architecture
+    if "published" in section:
+        checks.require(
+            section.published in sizes.QWEN3,
+            "config.architecture.published",
+            section.published,
+            f"must be one of {sorted(sizes.QWEN3)}",
+        )
+        return sizes.QWEN3[section.published]
+    with checks.blame("config.architecture", section.to_dict()):
+        return Qwen3Config(**section)
+
+
+def _workloads(
+    config: mlc.ConfigDict, architecture: Qwen3Config, root: pathlib.Path
+) -> dict[str, dict[str, Any]]:
+    """Makes the workloads that are to be measured."""
+    greedy = bench_workloads.Greedy(**config.greedy)
+    vocab_size, seed = architecture.vocab_size, config.seed
+
+    def equal(section: mlc.ConfigDict) -> dict[str, Any]:
+        sizes = bench_workloads.Equal(**section)
+        return bench_workloads.equal(sizes, greedy, vocab_size=vocab_size, seed=seed)
+
+    def rl(section: mlc.ConfigDict) -> dict[str, Any]:
+        sizes = bench_workloads.Rl(**section)
+        return bench_workloads.rl(sizes, greedy, vocab_size=vocab_size, seed=seed)
+
+    def judge(section: mlc.ConfigDict) -> dict[str, Any]:
+        sizes = bench_workloads.Judge(**section)
+        data = real_math.data_folder(root)
+        lines = bench_workloads.read_gsm8k(data, rows=sizes.rows)
+        return bench_workloads.judge(sizes, lines, vocab_size=vocab_size)
+
+    makers = {"equal": equal, "rl": rl, "judge": judge}
+    made = {}
+    for name in config.workloads:
+        checks.require(
+            name in makers, "config.workloads", name, f"must be of {sorted(makers)}"
+        )
+        with checks.blame(f"config.{name}", config[name].to_dict()):
+            made[name] = makers[name](config[name])
+            bench_workloads.check(made[name], max_positions=architecture.max_positions)
+        _check_rows(config, name)
+    return made
+
+
+def _check_rows(config: mlc.ConfigDict, workload: str) -> None:
+    group = config[workload].get("group", 1)
+    for program, tried in config.rows.items():
+        for rows in tried:
+            checks.require(
+                rows % group == 0,
+                f"config.rows.{program}",
+                rows,
+                f"must be a multiple of config.{workload}.group={group}",
+            )
+
+
+PROGRAMMES = {
+    "bench_update": _update,
+    "bench_load": _load,
+    "bench_engine": _engine,
+    "bench_int8": _int8,
+}

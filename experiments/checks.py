@@ -28,12 +28,13 @@ _MISSING = "(not set)"
 _RANGES = {
     "at least 0": (
         lambda x: x >= 0,
-        {"examples_per_source", "llm_calls", "overlong_tokens", "rank", "row_cap"}
-        | {"seed", "warmup_steps"},
+        {"examples_per_source", "llm_calls", "overlong_tokens", "port", "priority"}
+        | {"rank", "row_cap", "seed", "warmup_steps", "reserve_bytes"}
+        | {"policy", "untrained", "base", "judge", "generator"},  # priorities
     ),
     "above 0": (
         lambda x: x > 0,
-        {"cpu_seconds", "max_grad_norm", "max_log_ratio", "rms_norm_eps"}
+        {"cpu_seconds", "max_grad_norm", "max_log_ratio", "patience", "rms_norm_eps"}
         | {"rope_theta", "wall_seconds"},
     ),
     "between 0 and 1": (
@@ -91,16 +92,10 @@ def ranges(config: Mapping[str, Any]) -> None:
 
 def numbers(config: mlc.ConfigDict) -> None:
     """Makes sure of what the parts of an experiment expect of each other's numbers."""
-    rl, sampling, evaluation = config.rl, config.sampling, config.evaluation
+    rl, sampling = config.rl, config.sampling
     completions = rl.prompts_per_step * rl.group_size
     for holds, field, value, message in (
         (rl.group_size >= 2, "rl.group_size", rl.group_size, "must be at least 2"),
-        (
-            rl.group_size <= sampling.rows,
-            "rl.group_size",
-            rl.group_size,
-            f"does not fit config.sampling.rows={sampling.rows}",
-        ),
         (
             completions % rl.micro_batch == 0,
             "rl.micro_batch",
@@ -140,12 +135,6 @@ def numbers(config: mlc.ConfigDict) -> None:
             "pool.smallest",
             config.pool.smallest,
             f"is above config.pool.largest={config.pool.largest}",
-        ),
-        (
-            evaluation.recipes <= sampling.rows,
-            "evaluation.recipes",
-            evaluation.recipes,
-            f"does not fit config.sampling.rows={sampling.rows}",
         ),
     ):
         require(holds, f"config.{field}", value, message)

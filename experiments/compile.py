@@ -91,7 +91,8 @@ class Compile:
 
     def _compile_for(self, target: Mapping[str, Any]) -> list[dict[str, Any]]:
         with jax.set_mesh(make_mesh(target)):
-            wanted = programs.of_run(self.config)
+            hbm_bytes = int(target["hbm_gib"] * _GIB)
+            wanted = programs.of_run(self.config, hbm_bytes=hbm_bytes)
             rows = [
                 self._once(target, program)
                 for program in tqdm.tqdm(wanted, desc=target["name"], unit="program")
@@ -181,9 +182,7 @@ def measure(
     start = time.monotonic()
     traced = program.trace()
     chips = target["data"] * target["model"]
-    operations = flops.count(
-        traced.jaxpr.jaxpr, while_trips=program.trips, devices=chips
-    )
+    operations = flops.count(traced.jaxpr.jaxpr, while_trips=program.trips)
     row = {
         "program": program.name,
         "topology": target["name"],

@@ -6,26 +6,18 @@ import statistics
 from typing import Any
 import zlib
 
-from flax import nnx
 import numpy as np
 
 from datachef_jax import types
 from datachef_jax.recipes import parse
 from datachef_jax.recipes.execute import Executor
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.sampling.request import Sampling
+from datachef_jax.serving.client import Client
 from datachef_jax.training import rollouts
 from datachef_jax.training.rollouts import Rollout
 from datachef_jax.verifier.verify import Verifier
 
 STAGES = 3  # sampled, run, graded: how often `progress` hears of each recipe
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Policy:
-    """A model that writes recipes."""
-
-    engine: Engine
-    params: nnx.State
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +44,7 @@ class Evaluator:
 
     def measure(
         self,
-        policy: Policy,
+        policy: Client,
         tasks: Sequence[types.Task],
         *,
         seed: int,
@@ -66,14 +58,14 @@ class Evaluator:
           seed: Of sampling and grading.
           progress: Called with the number of recipes that came a stage further.
         """
-        completions = policy.engine.generate(
-            policy.params,
+        completions = policy.generate(
             [self.prompt(task) for task in tasks],
             group_size=self.recipes,
             seeds=np.concatenate([_seeds(t, seed, self.recipes) for t in tasks]),
-            temperature=self.temperature,
-            max_new_tokens=self.max_new_tokens,
-            progress=progress,
+            sampling=Sampling(
+                temperature=self.temperature, max_new_tokens=self.max_new_tokens
+            ),
+            ready=lambda place, completion: progress(1),
         )
         repeated = [task for task in tasks for _ in range(self.recipes)]
         flat = self._run_and_grade(repeated, completions, seed=seed, progress=progress)
@@ -84,7 +76,9 @@ class Evaluator:
         self, task: types.Task, texts: Sequence[str], *, seed: int
     ) -> list[Rollout]:
         """Returns the rollouts of recipes that no policy wrote."""
-        written = types.Completion(tokens=(), logprobs=(), finished=True)
+        written = types.Completion(
+            tokens=(), logprobs=(), raw_logprobs=(), versions=(), ended="end"
+        )
         return self._run_and_grade(
             [task] * len(texts),
             [written] * len(texts),

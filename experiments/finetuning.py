@@ -15,7 +15,7 @@ from datachef_jax.benchmarks import evaluate
 from datachef_jax.finetune import packing
 from datachef_jax.finetune import sft
 from datachef_jax.recipes import dataset
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.client import Client
 from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import results
 
@@ -29,7 +29,7 @@ class Finetuner:
       params: Those of its weights that learn; every fine-tune starts from them.
       frozen: All others.
       tokenizer: The base model's.
-      engine: Answers benchmark questions.
+      client: Of the model with weights, which answers benchmark questions.
       max_new_tokens: Longest answer.
       optimizer: One object for all fine-tunes, so that the step compiles once.
       steps: Updates of a fine-tune.
@@ -45,7 +45,7 @@ class Finetuner:
     params: nnx.State
     frozen: nnx.State
     tokenizer: ChatTokenizer
-    engine: Engine
+    client: Callable[..., Client]
     max_new_tokens: int
     optimizer: optax.GradientTransformation
     steps: int
@@ -131,8 +131,7 @@ class Finetuner:
         else:
             progress(self.steps)
         score = evaluate.evaluate(
-            self.engine,
-            nnx.merge_state(params, self.frozen),
+            self.client(nnx.merge_state(params, self.frozen), version=0),
             self.tokenizer,
             task,
             max_new_tokens=self.max_new_tokens,

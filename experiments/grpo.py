@@ -18,8 +18,8 @@ from datachef_jax.rl import logprobs
 from datachef_jax.rl import losses
 from datachef_jax.rl import rewards
 from datachef_jax.rl import update
-from datachef_jax.sampling import reshard
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.sampling.request import Sampling
+from datachef_jax.serving.client import Client
 from datachef_jax.training import loop
 from datachef_jax.training import optimizer as optimizers
 from datachef_jax.training import state as training_state
@@ -35,7 +35,8 @@ def stages(
     config: mlc.ConfigDict,
     *,
     policy: models.Model,
-    engine: Engine,
+    client: Callable[..., Client],
+    sleep: Callable[[], None],
     prompt: Callable[[types.Task], Sequence[int]],
     decode: Callable[[Sequence[int]], str],
     executor: Executor,
@@ -46,7 +47,8 @@ def stages(
     Args:
       config: Its sections rl, sampling and optimizer.
       policy: The policy, whose weights are also the reference; kept as they are.
-      engine: Samples from the policy.
+      client: Of the policy's model with weights, and their `version`.
+      sleep: Frees the memory of engines, before it is needed for the update.
       prompt: The prompt of a task as ids.
       decode: The text of ids.
       executor: Runs recipes.
@@ -56,16 +58,20 @@ def stages(
     _, frozen = policy.learned_and_frozen()
 
     def sample(
-        params: nnx.State, prompts: Sequence[Sequence[int]], seeds: training_step.Seeds
+        params: nnx.State,
+        version: int,
+        prompts: Sequence[Sequence[int]],
+        seeds: training_step.Seeds,
+        ready: training_step.Ready,
     ) -> Sequence[types.Completion]:
-        whole = nnx.merge_state(params, frozen)
-        return engine.generate(
-            reshard.for_sampling(whole, dtype=config.policy.dtype),
+        return client(nnx.merge_state(params, frozen), version=version).generate(
             prompts,
             seeds=seeds,
             group_size=rl.group_size,
-            temperature=sampling.temperature,
-            max_new_tokens=sampling.max_new_tokens,
+            sampling=Sampling(
+                temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens
+            ),
+            ready=ready,
         )
 
     return training_step.Stages(
@@ -82,7 +88,7 @@ def stages(
             overlong_tokens=rl.overlong_tokens,
             max_new_tokens=sampling.max_new_tokens,
         ),
-        reference=_reference(config, policy),
+        reference=_reference(config, policy, sleep),
         penalty=_penalty(config),
         advantage=functools.partial(
             advantages.group_relative, divide_by_std=rl.divide_by_std, delta=rl.delta
@@ -148,7 +154,7 @@ def objective(config: mlc.ConfigDict) -> update.Objective:
 
 
 def _reference(
-    config: mlc.ConfigDict, policy: models.Model
+    config: mlc.ConfigDict, policy: models.Model, sleep: Callable[[], None]
 ) -> Callable[[nnx.State, types.RolloutBatch], types.RolloutBatch]:
     """Builds the stage that scores a batch before the update, as far as it must be."""
     rl = config.rl
@@ -157,6 +163,7 @@ def _reference(
     old_is_needed = rl.engine_weights != "none" and rl.updates_per_step > 1
 
     def reference(params: nnx.State, batch: types.RolloutBatch) -> types.RolloutBatch:
+        sleep()
         return batch._replace(
             old_logprobs=(
                 scored(nnx.merge_state(params, frozen), batch)

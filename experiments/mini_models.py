@@ -18,7 +18,10 @@ from datachef_jax.models.qwen3 import config as qwen3_config
 from datachef_jax.models.qwen3 import weights
 from datachef_jax.recipes import grammar
 from datachef_jax.recipes import parse
+from datachef_jax.sampling import sizing
 from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.client import Client
+from datachef_jax.serving.client import Direct
 from datachef_jax.tasks import sources
 from datachef_jax.tasks.mini import names
 from datachef_jax.tasks.mini import pool
@@ -221,8 +224,7 @@ def _judge_examples(
 
 
 def _accuracy(
-    engine: Engine,
-    params: nnx.State,
+    client: Client,
     rows: Sequence[judge_corpus.LabelledRow],
     *,
     tokenizer: ChatTokenizer,
@@ -235,7 +237,7 @@ def _accuracy(
         for example in judge_corpus.graded(rows, tokenizer, style=style)
     ]
     candidates = [tokenizer.encode(letter)[0] for letter in letters]
-    given = engine.score(params, prompts_of, candidates).argmax(-1)
+    given = client.score(prompts_of, candidates).argmax(-1)
     right = np.array(
         [letters[i] == row.grade for i, row in zip(given, rows, strict=True)]
     )
@@ -284,15 +286,23 @@ def make_judge(
 
     def evaluate(model) -> dict[str, float]:
         graphdef, params = nnx.split(model, nnx.Param)
-        engine = Engine(
-            graphdef,
-            rows=64,
-            prompt_buckets=(64, 256),
+        sizes = sizing.plan(
+            model.config,
+            model.compute.dtype,
+            rows=1,
+            group=1,
+            max_prompt=256,
             max_new_tokens=1,
-            end_id=tokenizer.end_id,
-            pad_id=tokenizer.pad_id,
+            page_size=64,
+            read_tokens=256,
+            free_bytes=sizing.free_bytes(),
+            candidates=len(rubric.SCORES),
         )
-        return _accuracy(engine, params, held_out, tokenizer=tokenizer, style=style)
+        engine = Engine(
+            graphdef, model.config, model.compute, sizes, end_id=tokenizer.end_id
+        )
+        client = Direct(engine, params, version=0)
+        return _accuracy(client, held_out, tokenizer=tokenizer, style=style)
 
     return supervised.train(
         _new_model(sizes, tokenizer.vocab_size, seed),

@@ -18,7 +18,7 @@ from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import checkpoints
 from experiments import checks
 
-_DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,7 @@ def load(
     The checkpoint "random" is a model of `config.architecture` with fresh weights,
     "random/8b" one of that published size.
     """
-    if section == "generator" and jax.process_count() > 1:
-        mesh = jax.set_mesh(hosts.own_mesh())
-    else:
-        mesh = contextlib.nullcontext()
+    mesh = hosts.own() if section == "generator" else contextlib.nullcontext()
     checkpoint, compute_as = config[section].checkpoint, compute(config, section)
     with checks.blame(f"config.{section}.checkpoint", checkpoint), mesh:
         if checkpoint.partition("/")[0] == "random":
@@ -98,7 +95,7 @@ def compute(config: mlc.ConfigDict, section: str) -> qwen3_config.Compute:
         ("config.policy.dtype", policy.dtype),
         (f"config.{section}.param_dtype", stored),
     ):
-        checks.require(dtype in _DTYPES, field, dtype, f"must be one of {_DTYPES}")
+        checks.require(dtype in DTYPES, field, dtype, f"must be one of {DTYPES}")
     with checks.blame(f"config.{section}", own.to_dict()):
         return qwen3_config.Compute(
             dtype=policy.dtype,

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
-import jax
 import ml_collections as mlc
 import optax
 
@@ -14,7 +14,7 @@ from datachef_jax import types
 from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.parallel import hosts
 from datachef_jax.recipes.execute import Executor
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.client import Client
 from datachef_jax.serving.generator import Chat
 from datachef_jax.serving.generator import Generator
 from datachef_jax.text import prompts
@@ -29,6 +29,8 @@ from experiments import checks
 from experiments import finetuning
 from experiments import models
 from experiments import pools
+from experiments.engines import Engines
+from experiments.engines import Needs
 from sandbox import pool as sandbox_pool
 
 
@@ -97,15 +99,15 @@ def check_questions(
     config: mlc.ConfigDict, tasks: Sequence[types.Task], tokenizer: ChatTokenizer
 ) -> None:
     """Makes sure that the model in fine-tuning can be asked every question."""
-    limit = max(config.base.prompt_buckets)
+    limit = config.base.max_prompt_tokens
     for task in tasks:
         for example in task.examples:
             chat = [{"role": "user", "content": example.question}]
             length = len(tokenizer.chat(chat, generation_prompt=True))
             checks.require(
                 length <= limit,
-                "config.base.prompt_buckets",
-                tuple(config.base.prompt_buckets),
+                "config.base.max_prompt_tokens",
+                limit,
                 f"a question of {task.benchmark} has {length} tokens",
             )
 
@@ -118,47 +120,36 @@ def prompt(
     return tokenizer.chat(messages, generation_prompt=True)
 
 
-def policy_engine(
-    config: mlc.ConfigDict, model: models.Model, tokenizer: ChatTokenizer
-) -> Engine:
-    """Builds the engine that recipes are sampled with."""
-    sampling = config.sampling
-    return _engine(
-        model,
-        tokenizer,
-        rows=sampling.rows,
-        prompt_buckets=(sampling.max_prompt_tokens,),
-        max_new_tokens=sampling.max_new_tokens,
-    )
+def engines(
+    config: mlc.ConfigDict,
+    loaded: Mapping[str, models.Model],
+    tokenizer: ChatTokenizer,
+) -> Engines:
+    """Builds the engines of models.
 
-
-def _engine(model: models.Model, tokenizer: ChatTokenizer, **numbers: Any) -> Engine:
-    return Engine(
-        model.graphdef, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id, **numbers
-    )
+    Args:
+      config: Its sections sampling, rl, judge, generator, base, engine and serving.
+      loaded: By what they are for: "policy", "untrained" (who writes recipes, too),
+        "judge", "generator" or "base".
+      tokenizer: Of all of them.
+    """
+    needs = Needs(config)
+    wanted = {name: (model, needs.of(name)) for name, model in loaded.items()}
+    return Engines(config, wanted, end_id=tokenizer.end_id)
 
 
 def verifier(
-    config: mlc.ConfigDict, model: models.Model, tokenizer: ChatTokenizer
+    config: mlc.ConfigDict, client: Client, tokenizer: ChatTokenizer
 ) -> Verifier:
     """Builds the verifier around a judge."""
     judge, verifier = config.judge, config.verifier
     with checks.blame("config.judge", judge.to_dict()):
-        engine = _engine(
-            model,
-            tokenizer,
-            rows=judge.rows,
-            prompt_buckets=judge.prompt_buckets,
-            max_new_tokens=1,  # it scores, and writes nothing
-        )
         made = Judge(
-            engine,
-            model.params,
+            client,
             tokenizer,
             style=rubric.RubricStyle(name=judge.style, max_chars=judge.max_chars),
             min_mass=judge.min_mass,
-            max_prompt_tokens=max(judge.prompt_buckets),
-            rows=judge.rows,
+            max_prompt_tokens=judge.max_prompt_tokens,
         )
     with checks.blame("config.verifier", verifier.to_dict()):
         settings = VerifierSettings(
@@ -170,26 +161,17 @@ def verifier(
 
 
 def sandbox(
-    config: mlc.ConfigDict, model: models.Model, tokenizer: ChatTokenizer
+    config: mlc.ConfigDict, client: Client, tokenizer: ChatTokenizer
 ) -> sandbox_pool.Sandbox:
-    """Builds the sandbox, whose scripts the generator answers.
+    """Builds the sandbox, whose scripts' calls a model answers.
 
-    In a run of several processes each has a generator of its own; see
-    `hosts.own_mesh`.
+    In a run of several processes each has a model of its own; see `hosts.own`.
     """
     section = config.generator
-    engine = _engine(
-        model,
-        tokenizer,
-        rows=section.rows,
-        prompt_buckets=section.prompt_buckets,
-        max_new_tokens=section.max_new_tokens,
-    )
     generator = Generator(
-        engine,
-        model.params,
+        client,
         tokenizer,
-        max_prompt_tokens=max(section.prompt_buckets),
+        max_prompt_tokens=section.max_prompt_tokens,
         max_new_tokens=section.max_new_tokens,
         temperature=section.temperature,
     )
@@ -197,12 +179,10 @@ def sandbox(
     del settings["row_cap"]
     workers = settings.pop("workers")
     limits = sandbox_pool.Limits(**settings)
-    answer = generator.answer
-    if jax.process_count() > 1:
 
-        def answer(batch: Sequence[Chat]) -> list[str]:
-            with jax.set_mesh(hosts.own_mesh()):
-                return generator.answer(batch)
+    def answer(batch: Sequence[Chat]) -> list[str]:
+        with hosts.own():
+            return generator.answer(batch)
 
     return sandbox_pool.Sandbox(limits=limits, workers=workers, answer=answer)
 
@@ -226,6 +206,7 @@ def executor(
 def finetuner(
     config: mlc.ConfigDict,
     base: models.Model,
+    engines: Engines,
     tokenizer: ChatTokenizer,
     workdir: pathlib.Path,
 ) -> finetuning.Finetuner:
@@ -237,13 +218,7 @@ def finetuner(
         params=learned,
         frozen=frozen,
         tokenizer=tokenizer,
-        engine=_engine(
-            base,
-            tokenizer,
-            rows=target.rows,
-            prompt_buckets=target.prompt_buckets,
-            max_new_tokens=target.max_new_tokens,
-        ),
+        client=functools.partial(engines.with_weights, "base"),
         max_new_tokens=target.max_new_tokens,
         optimizer=finetune_optimizer(config),
         steps=section.steps,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import dataclasses
-import functools
+import math
 from typing import Any
 
 from flax import nnx
@@ -13,16 +13,17 @@ import ml_collections as mlc
 from datachef_jax import types
 from datachef_jax.finetune import packing
 from datachef_jax.finetune import sft
+from datachef_jax.models.qwen3 import int8_decoder
 from datachef_jax.models.qwen3 import layout
 from datachef_jax.parallel import sharding
 from datachef_jax.rl import update
-from datachef_jax.sampling import engine
+from datachef_jax.sampling import grammar
 from datachef_jax.sampling import reshard
+from datachef_jax.sampling import shards
+from experiments import engines
 from experiments import grpo
 from experiments import models
 from experiments import parts
-
-_GRADES = 5  # the judge's, A to E
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,12 @@ class Program:
     trips: int = 1
 
 
-def of_run(config: mlc.ConfigDict) -> list[Program]:
+def of_run(config: mlc.ConfigDict, *, hbm_bytes: int) -> list[Program]:
     """Returns all programs of a run on the mesh that is set.
 
     Args:
       config: Of `configs/grpo_qwen3.py`, with checkpoints of published sizes.
+      hbm_bytes: Memory of a device.
 
     Raises:
       UserError: If a size is not published.
@@ -55,8 +57,8 @@ def of_run(config: mlc.ConfigDict) -> list[Program]:
     judge, base = _abstract(config, "judge"), _abstract(config, "base")
     return [
         *_training(config, policy),
-        *_sampling(config, policy),
-        _scoring(config, judge),
+        _engine(config, policy, "policy", hbm_bytes=hbm_bytes),
+        _engine(config, judge, "judge", hbm_bytes=hbm_bytes),
         _finetuning(config, base),
     ]
 
@@ -133,68 +135,101 @@ def _training(config: mlc.ConfigDict, policy: models.Model) -> Iterator[Program]
     )
 
 
-def _sampling(config: mlc.ConfigDict, policy: models.Model) -> Iterator[Program]:
-    """Yields what the engine runs for the policy."""
-    rl, sampling = config.rl, config.sampling
-    prompts, bucket = engine.PREFILL_PROMPTS, sampling.max_prompt_tokens
-    steps = sampling.max_new_tokens
-    params = jax.tree.map(
-        lambda x: _shaped(
-            jax.ShapeDtypeStruct(x.shape, config.policy.dtype),
-            jax.NamedSharding(x.sharding.mesh, sharding.gathered(x.sharding.spec)),
-        ),
-        policy.params,
+def _engine(
+    config: mlc.ConfigDict, model: models.Model, name: str, *, hbm_bytes: int
+) -> Program:
+    """Returns a round of an engine, with all pages that fit beside its weights."""
+    graphdef, params = _decoder(config, model)
+    whole = nnx.merge(model.graphdef, model.params)
+    held = sum(_local_bytes(x) for x in jax.tree.leaves(params))
+    sizes = engines.sizes(
+        config,
+        whole.config,
+        config.policy.dtype,
+        [engines.Needs(config).of(name)],
+        free_bytes=hbm_bytes - held - config.engine.reserve_bytes,
     )
-    prefill = functools.partial(
-        engine.prefill.trace,
-        params,
-        jax.ShapeDtypeStruct((prompts, bucket), jnp.int32),
-        jax.ShapeDtypeStruct((prompts,), jnp.int32),
-        graphdef=policy.graphdef,
-    )
-    yield Program(name="prefill", shape=f"{prompts} x {bucket}", trace=prefill)
-
-    def decode() -> jax.stages.Traced:
-        copies = -(-rl.prompts_per_step // prompts)
-        hidden, filled = jax.eval_shape(
-            functools.partial(engine.spread, slots=bucket + steps),
-            [prefill().out_info] * copies,
-            jax.ShapeDtypeStruct((sampling.rows,), jnp.int32),
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    table = jax.eval_shape(
+        lambda: (
+            grammar.Grammars(
+                slots=0, states=1, classes=1, vocab_size=whole.config.vocab_size
+            ).table
         )
-        return engine.decode.trace(
+    )
+
+    def trace() -> jax.stages.Traced:
+        dtype = config.policy.dtype
+        pages_dtype = engines.stored(config).pages_dtype(dtype)
+        empty = shards.empty.trace(whole.config, dtype, sizes, pages_dtype)
+        places = empty.lower().compile().output_shardings
+        state = jax.tree.map(_shaped, empty.out_info, places)
+        return shards.run.trace(
             params,
-            _rows(hidden.shape, hidden.dtype),
-            jax.tree.map(_cached, filled),
-            _rows((sampling.rows,), jnp.uint32),
-            _rows((sampling.rows,), jnp.bool_),
-            jax.ShapeDtypeStruct((), jnp.float32),
-            jax.ShapeDtypeStruct((), jnp.int32),
-            graphdef=policy.graphdef,
-            steps=steps,
+            state,
+            table,
+            *(number,) * 3,
+            graphdef=graphdef,
+            sizes=sizes,
             end_id=0,
         )
 
-    yield Program(
-        name="decode loop",
-        shape=f"{sampling.rows} x {steps} after {bucket}",
-        trace=decode,
-        trips=steps,
-    )
-
-
-def _scoring(config: mlc.ConfigDict, judge: models.Model) -> Program:
-    rows, bucket = config.judge.rows, max(config.judge.prompt_buckets)
     return Program(
-        name="judge scoring",
-        shape=f"{rows} x {bucket}",
-        trace=lambda: engine.score.trace(
-            judge.params,
-            _rows((rows, bucket), jnp.int32),
-            _rows((rows,), jnp.int32),
-            jax.ShapeDtypeStruct((_GRADES,), jnp.int32),
-            graphdef=judge.graphdef,
+        name=f"engine's round, {name}",
+        shape=(
+            f"{sizes.rows} rows, {sizes.read_tokens} read, "
+            f"{sizes.pages} x {sizes.page_size} positions"
         ),
+        trace=trace,
     )
+
+
+def _decoder(
+    config: mlc.ConfigDict, model: models.Model
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """Returns the weights of an engine as shapes, layer by layer."""
+    found = []
+
+    def take_apart(params: nnx.State) -> nnx.State:
+        whole = nnx.merge(model.graphdef, params)
+        decoder = int8_decoder.decoder(whole, engines.stored(config))
+        graphdef, state = nnx.split(decoder, nnx.Param)
+        found.append(graphdef)
+        return state
+
+    placed = [
+        (path, param.replace(shape))
+        for path, param, shape in _with_sources(
+            jax.eval_shape(take_apart, _converted(model.params, config.policy.dtype)),
+            model.params,
+        )
+    ]
+    return found[0], nnx.from_flat_state(placed)
+
+
+def _converted(params: nnx.State, dtype: str) -> nnx.State:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
+
+
+def _with_sources(
+    state: nnx.State, stacked: nnx.State
+) -> Iterator[tuple[tuple[Any, ...], Any, jax.ShapeDtypeStruct]]:
+    """Yields the decoder's weights, and each where `reshard` would put it."""
+    mesh, sources = jax.sharding.get_mesh(), dict(nnx.to_flat_state(stacked))
+    for path, param in nnx.to_flat_state(state):
+        layered = path[0] == "layers"
+        source = sources.get(("layers", *path[2:]) if layered else path)
+        spec = jax.P()  # of the scales of int8 weights
+        if source is not None:
+            spec = sharding.gathered(source.get_value().sharding.spec)
+            spec = jax.P(*spec[1:]) if layered else spec
+        place = jax.NamedSharding(mesh, spec)
+        yield path, param, _shaped(param.get_value(), place)
+
+
+def _local_bytes(x: jax.ShapeDtypeStruct) -> int:
+    """Returns what an array takes on one device."""
+    return math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
 
 
 def _finetuning(config: mlc.ConfigDict, base: models.Model) -> Program:
@@ -238,13 +273,6 @@ def _split(
     mesh = jax.sharding.get_mesh()
     place = jax.NamedSharding(mesh, sharding.spec(shape, axes))
     return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
-
-
-def _cached(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """Returns a part of a cache where `cache.place` puts it."""
-    if x.ndim != 4:
-        return _rows(x.shape, x.dtype)
-    return _split(x.shape, x.dtype, "batch", "kv_heads", None, None)
 
 
 def _opt_state(optimizer: Any, params: nnx.State) -> Any:

@@ -47,6 +47,7 @@ from datachef_jax.training import preemption  # noqa: E402
 from experiments import allocator  # noqa: E402
 from experiments import build  # noqa: E402
 from experiments import checks  # noqa: E402
+from experiments import compilation_cache  # noqa: E402
 from experiments import environment  # noqa: E402
 from experiments import report  # noqa: E402
 from experiments import results  # noqa: E402
@@ -119,6 +120,7 @@ def _run(config, workdir: pathlib.Path) -> None:
     if not resuming:
         results.write_json(workdir / "config.json", plain)
     start = time.monotonic()
+    programs = compilation_cache.keep_programs()
     # The one place in the repository that sets a mesh.
     with jax.set_mesh(mesh), nnx.logical_axis_rules(sharding.AXIS_RULES):
         try:
@@ -129,6 +131,7 @@ def _run(config, workdir: pathlib.Path) -> None:
             raise
         record = environment.Environment(workdir / "environment.json", root=_ROOT)
         record.add_seconds("building", time.monotonic() - start)
+        record.note("compiled programs", programs)
         if jax.default_backend() == "cpu":
             record.note("allocator", allocator.keep_freed_memory())
         if "policy" in config:
@@ -140,6 +143,8 @@ def _run(config, workdir: pathlib.Path) -> None:
         except preemption.Preempted:
             print(f"Told to stop: saved in {workdir}; the same command goes on.")
             return
+        finally:
+            record.note("attention, lost", kernels.said())
     report.draw(workdir)
 
 

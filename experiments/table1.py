@@ -19,6 +19,7 @@ import tqdm
 from datachef_jax import types
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.training import rollouts as rollout_files
+from datachef_jax.serving.client import Client
 from experiments import environment
 from experiments import evaluation
 from experiments import finetuning
@@ -53,6 +54,7 @@ class Table1:
       seeds: The spread of every figure is over these.
       train: (seed, folder) -> weights after GRPO; resumes what the folder holds.
       policies: "untrained" and "cold_start".
+      trained: Of the policy's model with weights that `train` gave.
       evaluator: Samples, runs and grades recipes.
       by_hand: Recipes by task and by "expert" or the id of a single source.
       executor: Runs recipes on whole sources, for fine-tuning.
@@ -65,7 +67,8 @@ class Table1:
     tasks: Sequence[types.Task]
     seeds: Sequence[int]
     train: Callable[[int, pathlib.Path], nnx.State]
-    policies: Mapping[str, evaluation.Policy]
+    policies: Mapping[str, Client]
+    trained: Callable[..., Client]
     evaluator: evaluation.Evaluator
     by_hand: Mapping[str, Mapping[str, str]]
     executor: Executor
@@ -104,13 +107,12 @@ class Table1:
 
     def _evaluate(self, trained: Mapping[int, nnx.State]) -> Rollouts:
         """Returns the rollouts of the policies and of the hand-written recipes."""
-        cold_start = self.policies["cold_start"]
         each = len(self.tasks) * self.evaluator.recipes * evaluation.STAGES
         rollouts: Rollouts = {}
         total = each * len(POLICIES) * len(self.seeds)
         with _bar("evaluation", total, "stage") as bar:
             for seed in self.seeds:
-                after = dataclasses.replace(cold_start, params=trained[seed])
+                after = self.trained(trained[seed], version=0)
                 for method, policy in {**self.policies, "grpo": after}.items():
                     bar.set_postfix_str(f"{method}, seed {seed}")
                     start = bar.n
@@ -124,7 +126,7 @@ class Table1:
         self,
         method: str,
         seed: int,
-        policy: evaluation.Policy,
+        policy: Client,
         progress: Callable[[int], Any],
     ) -> Rollouts:
         """Returns the rollouts of a policy, from its files if they are there."""

@@ -36,3 +36,15 @@ def task(name: str, **fields: Any) -> types.Task:
         sources=(),
     )
     return types.Task(name=name, **(blank | fields))
+
+
+def completion(tokens, *, logprobs=None, ended="end"):
+    """Returns a completion that the model's own distribution gave."""
+    logprobs = (0.0,) * len(tokens) if logprobs is None else logprobs
+    return types.Completion(
+        tokens=tuple(tokens),
+        logprobs=tuple(logprobs),
+        raw_logprobs=tuple(logprobs),
+        versions=(0,) * len(tokens),
+        ended=ended,
+    )

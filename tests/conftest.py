@@ -1,6 +1,7 @@
 """Makes every test strict: typed shapes, no silent promotion, eight devices."""
 
 import os
+import pathlib
 
 import jax
 from jaxtyping import install_import_hook
@@ -10,6 +11,12 @@ import pytest
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS") or "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Also for the processes that tests start; most programs are compiled several times.
+_PROGRAMS = pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache" / "programs"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_PROGRAMS))
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
+)
 # Before any import of the package: checks each shape annotation at run time.
 install_import_hook("datachef_jax", "beartype.beartype")
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from flax import nnx
 import numpy as np
 
 from datachef_jax import types
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.sampling.request import Sampling
 from datachef_jax.scoring import answers
+from datachef_jax.serving.client import Client
 from datachef_jax.text.tokenizer import ChatTokenizer
 
 
@@ -40,8 +40,7 @@ class Score:
 
 
 def evaluate(
-    engine: Engine,
-    params: nnx.State,
+    client: Client,
     tokenizer: ChatTokenizer,
     task: types.Task,
     *,
@@ -52,8 +51,7 @@ def evaluate(
     The prompt is the bare question as the only user turn, as in training rows.
 
     Args:
-      engine: Generates the answers.
-      params: Of the model to be scored.
+      client: Of the model to be scored.
       tokenizer: The model's.
       task: Whose examples, contract and metric are used.
       max_new_tokens: Where answers are cut.
@@ -64,13 +62,11 @@ def evaluate(
     """
     if not task.examples:
         raise ValueError(f"task {task.name} has no examples to evaluate on")
-    completions = engine.generate(
-        params,
+    completions = client.generate(
         [_prompt(example.question, tokenizer) for example in task.examples],
         group_size=1,
         seeds=np.zeros(len(task.examples), np.uint32),  # greedy: no noise is drawn
-        temperature=0.0,
-        max_new_tokens=max_new_tokens,
+        sampling=Sampling(temperature=0.0, max_new_tokens=max_new_tokens),
     )
     graded = tuple(
         grade(tokenizer.decode(completion.tokens), example.answer, task)
@@ -84,9 +80,7 @@ def evaluate(
 def grade(text: str, reference: str, task: types.Task) -> Answer:
     """Reads the answer in a text by the task's contract and compares it."""
     extracted = answers.extract(text, task.contract)
-    correct = extracted is not None and answers.equal(
-        extracted, reference, task.metric
-    )
+    correct = extracted is not None and answers.equal(extracted, reference, task.metric)
     return Answer(text=text, extracted=extracted, correct=correct)
 
 

@@ -8,7 +8,7 @@ import math
 from jax.extend import core
 
 
-def count(jaxpr: core.Jaxpr, *, while_trips: int, devices: int) -> int:
+def count(jaxpr: core.Jaxpr, *, while_trips: int) -> int:
     """Returns the floating-point operations of a program's matrix products.
 
     All else is left out: beside them it is little. What the backward pass computes
@@ -18,7 +18,6 @@ def count(jaxpr: core.Jaxpr, *, while_trips: int, devices: int) -> int:
     Args:
       jaxpr: Of the program, over all devices.
       while_trips: How often the body of a loop without a fixed length runs.
-      devices: Of the mesh; what stands inside `shard_map` runs on each.
     """
     total = 0
     for equation in jaxpr.eqns:
@@ -26,17 +25,15 @@ def count(jaxpr: core.Jaxpr, *, while_trips: int, devices: int) -> int:
         if name == "dot_general":
             total += _dot_general(equation)
             continue
-        inner = [
-            count(sub, while_trips=while_trips, devices=devices)
-            for sub in _jaxprs(params)
-        ]
+        inner = [count(sub, while_trips=while_trips) for sub in _jaxprs(params)]
         times = 1
         if name == "scan":
             times = params["length"]
         elif name == "while":
             times = while_trips
         elif name == "shard_map":
-            times = devices
+            sizes = params["mesh"].shape
+            times = math.prod(sizes[axis] for axis in params["newly_manual_axes"])
         elif name == "pallas_call":
             times = math.prod(params["grid_mapping"].grid)
         total += times * (max(inner, default=0) if name == "cond" else sum(inner))

@@ -4,7 +4,8 @@ Every process runs the same program on the same inputs, as multi-controller JAX 
 it; only recipes are shared out, and what they left is passed round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import pickle
 from typing import TypeVar
 
@@ -44,6 +45,16 @@ def own_mesh() -> jax.sharding.Mesh:
     """
     devices = jax.local_devices()
     return sharding.make_mesh(data=1, model=len(devices), devices=devices)
+
+
+@contextlib.contextmanager
+def own() -> Iterator[None]:
+    """Sets `own_mesh` in a run of several processes, for what each does by itself."""
+    if jax.process_count() == 1:
+        yield
+        return
+    with jax.set_mesh(own_mesh()):
+        yield
 
 
 def share(items: Sequence[T]) -> Sequence[T]:

@@ -71,10 +71,9 @@ def constrain(x: Shaped[Array, "..."], *axes: str | None) -> Shaped[Array, "..."
 
 def spec(shape: Sequence[int], axes: Sequence[str | None]) -> PartitionSpec:
     """Returns how an array is split over the mesh; arguments as for `constrain`."""
-    rules = dict(AXIS_RULES)
     return PartitionSpec(
         *(
-            rules[axis] if axis and size % ways(axis) == 0 else None
+            _rule(axis) if axis and size % ways(axis) == 0 else None
             for axis, size in zip(axes, shape, strict=True)
         )
     )
@@ -82,10 +81,27 @@ def spec(shape: Sequence[int], axes: Sequence[str | None]) -> PartitionSpec:
 
 def ways(axis: str) -> int:
     """Returns over how many devices a logical axis is split, if that divides it."""
-    mesh = jax.sharding.get_abstract_mesh()
-    rule = dict(AXIS_RULES)[axis]
+    mesh, rule = jax.sharding.get_abstract_mesh(), _rule(axis)
     names = (rule,) if isinstance(rule, str) else rule or ()
     return 1 if mesh.empty else math.prod(mesh.shape[name] for name in names)
+
+
+def open_axes() -> frozenset[str]:
+    """Returns the axes of the mesh that is set over which arrays may be split.
+
+    Inside a `shard_map` over some axes, each device has its own part already.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return frozenset(mesh.axis_names) - frozenset(mesh.manual_axes)
+
+
+def _rule(axis: str) -> str | tuple[str, ...] | None:
+    """Returns the mesh axes of a logical one, less those that are not open."""
+    rule = dict(AXIS_RULES)[axis]
+    closed = frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+    if isinstance(rule, tuple):
+        return tuple(name for name in rule if name not in closed) or None
+    return None if rule in closed else rule
 
 
 def everywhere(tree: PyTree) -> PyTree:

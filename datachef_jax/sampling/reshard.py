@@ -1,9 +1,11 @@
 """From the trainer's weights to those that the engine samples with."""
 
 import functools
+import math
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from datachef_jax.parallel import sharding
@@ -32,6 +34,20 @@ def for_sampling(params: nnx.State, *, dtype: str) -> nnx.State:
     return jax.tree.map(
         lambda x, spec: convert(x, spec=spec, dtype=dtype), params, specs
     )
+
+
+def local_bytes(params: nnx.State, *, dtype: str) -> int:
+    """Returns what weights take on each device once they are collected so."""
+    mesh = jax.sharding.get_abstract_mesh()
+    with nnx.logical_axis_rules(sharding.AXIS_RULES):
+        specs = nnx.get_partition_spec(params)
+
+    def one(x: jax.Array, spec: jax.sharding.PartitionSpec) -> int:
+        names = jax.tree.leaves(tuple(sharding.gathered(spec)))
+        ways = 1 if mesh.empty else math.prod(mesh.shape[name] for name in names)
+        return x.size * jnp.dtype(dtype).itemsize // ways
+
+    return sum(jax.tree.leaves(jax.tree.map(one, params, specs)))
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "dtype"))

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 import hashlib
 
-from flax import nnx
 import numpy as np
 
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.sampling.request import Sampling
+from datachef_jax.serving.client import Client
 from datachef_jax.text.tokenizer import ChatTokenizer
 
 Chat = Sequence[dict[str, str]]
@@ -22,8 +22,7 @@ class Generator:
 
     def __init__(
         self,
-        engine: Engine,
-        params: nnx.State,
+        client: Client,
         tokenizer: ChatTokenizer,
         *,
         max_prompt_tokens: int,
@@ -33,19 +32,18 @@ class Generator:
         """Puts the generator together.
 
         Args:
-          engine: Runs the model.
-          params: Its weights.
+          client: Of the model.
           tokenizer: Its tokenizer.
-          max_prompt_tokens: Longest chat, at most the engine's largest bucket.
+          max_prompt_tokens: Longest chat, at most the engine's longest prompt.
           max_new_tokens: Longest answer.
           temperature: Of sampling; 0 takes the likeliest token.
         """
-        self._engine = engine
-        self._params = params
+        self._client = client
         self._tokenizer = tokenizer
         self._max_prompt_tokens = max_prompt_tokens
-        self._max_new_tokens = max_new_tokens
-        self._temperature = temperature
+        self._sampling = Sampling(
+            max_new_tokens=max_new_tokens, temperature=temperature
+        )
         self._answers: dict[bytes, str] = {}
         self.too_long = 0
 
@@ -69,13 +67,11 @@ class Generator:
 
     def _generate(self, prompts: dict[bytes, list[int]]) -> None:
         """Answers prompts, given by digest."""
-        completions = self._engine.generate(
-            self._params,
+        completions = self._client.generate(
             list(prompts.values()),
             group_size=1,
             seeds=np.array([_seed(digest) for digest in prompts], np.uint32),
-            temperature=self._temperature,
-            max_new_tokens=self._max_new_tokens,
+            sampling=self._sampling,
         )
         for digest, completion in zip(prompts, completions, strict=True):
             self._answers[digest] = self._tokenizer.decode(completion.tokens)

@@ -21,6 +21,12 @@ _CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+# GPT-2's names of the 256 bytes: printable ones are themselves, the others follow.
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(0x100 + i): byte for i, byte in enumerate(sorted({*range(256)} - {*_PRINTABLE}))
+}
+
 
 class ChatTokenizer:
     """A Hugging Face tokenizer whose chats are ChatML, as Qwen3's are.
@@ -68,6 +74,32 @@ class ChatTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of ids, without special tokens."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def pieces(self) -> list[bytes | None]:
+        """Returns the bytes that each token adds to a text, None for special tokens.
+
+        A token may be a part of a character. Tokens that were added to the vocabulary
+        but are not special, like Qwen3's <think>, are the text that they look like.
+
+        Raises:
+          ValueError: If the tokenizer is not byte-level BPE.
+        """
+        core = self._tokenizer.backend_tokenizer
+        if not isinstance(core.decoder, decoders.ByteLevel):
+            raise ValueError(f"{core.decoder} is not the decoder of byte-level BPE")
+        added = core.get_added_tokens_decoder()
+        special = {i for i, token in added.items() if token.special}
+        special |= set(self._tokenizer.all_special_ids)
+        pieces: list[bytes | None] = [None] * self.vocab_size
+        for token, i in core.get_vocab(with_added_tokens=True).items():
+            if i not in special:
+                known = all(symbol in _BYTE_OF for symbol in token)
+                pieces[i] = (
+                    bytes(_BYTE_OF[symbol] for symbol in token)
+                    if known
+                    else token.encode()
+                )
+        return pieces
 
     def chat_with_mask(
         self, messages: Sequence[dict[str, str]]

@@ -12,12 +12,14 @@ import numpy as np
 
 from datachef_jax import types
 from datachef_jax.training import batching
+from datachef_jax.training import pipeline
 from datachef_jax.training import rollouts
 from datachef_jax.training import unfinished
 from datachef_jax.training.metrics import Stopwatch
 from datachef_jax.training.state import TrainState
 
 Seeds = UInt32[np.ndarray, " batch"]
+Ready = Callable[[int, types.Completion], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,8 @@ class Stages:
 
     Attributes:
       prompt: The prompt of a task as ids, with the chat template.
-      sample: (weights, prompts, seeds) -> `group` completions of each prompt.
+      sample: (weights, their version, prompts, seeds, ready) -> `group` completions of
+        each prompt; each is told to `ready` with its place as soon as it is there.
       decode: The text of ids, without special tokens.
       execute: (tasks, texts, seeds) -> how each recipe ended and what it left.
       verify: (tasks, executions, seeds) -> the opinion of each dataset.
@@ -42,7 +45,9 @@ class Stages:
     """
 
     prompt: Callable[[types.Task], Sequence[int]]
-    sample: Callable[[Any, Sequence[Sequence[int]], Seeds], Sequence[types.Completion]]
+    sample: Callable[
+        [Any, int, Sequence[Sequence[int]], Seeds, Ready], Sequence[types.Completion]
+    ]
     decode: Callable[[Sequence[int]], str]
     execute: Callable[
         [Sequence[types.Task], Sequence[str], Seeds], Sequence[types.Execution]
@@ -216,20 +221,41 @@ def _sample_groups(
         request_seeds(seed, state.step, 3 * round_number + stage, len(asked))
         for stage in range(3)
     ]
-    with clock("sample"):
-        prompts = [stages.prompt(task) for task in tasks]
+    prompts = [stages.prompt(task) for task in tasks]
+    texts: list[str] = [""] * len(asked)
+    executions: list[types.Execution | None] = [None] * len(asked)
+    verdicts: list[types.Verdict | None] = [None] * len(asked)
+
+    def execute(places: Sequence[int]) -> None:
+        with clock("execute"):
+            chosen = [(asked[i], texts[i]) for i in places]
+            done = stages.execute(*zip(*chosen, strict=True), seeds[1][list(places)])
+        for i, execution in zip(places, done, strict=True):
+            executions[i] = execution
+        verifying.add(places)
+
+    def verify(places: Sequence[int]) -> None:
+        with clock("verify"):
+            chosen = [(asked[i], executions[i]) for i in places]
+            done = stages.verify(*zip(*chosen, strict=True), seeds[2][list(places)])
+        for i, verdict in zip(places, done, strict=True):
+            verdicts[i] = verdict
+
+    def ready(place: int, completion: types.Completion) -> None:
+        texts[place] = stages.decode(completion.tokens)
+        executing.add([place])
+
+    verifying = pipeline.Stage("verify", verify)
+    executing = pipeline.Stage("execute", execute)
+    with verifying, executing, clock("sample"):
         completions = kept.sampled(
             state.step,
             round_number,
-            lambda: stages.sample(state.params, prompts, seeds[0]),
+            lambda ready: stages.sample(
+                state.params, int(state.step), prompts, seeds[0], ready
+            ),
+            ready,
         )
-        texts = [stages.decode(completion.tokens) for completion in completions]
-    pause()
-    with clock("execute"):
-        executions = stages.execute(asked, texts, seeds[1])
-    pause()
-    with clock("verify"):
-        verdicts = stages.verify(asked, executions, seeds[2])
     pause()
     rewards, valid = stages.reward(verdicts, completions)
 

@@ -1,23 +1,20 @@
 """The judge: a language model that grades rows with the first token of its reply."""
 
 import collections
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 
-from flax import nnx
 import grain
 from jaxtyping import Float
 import numpy as np
 
 from datachef_jax import types
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.client import Client
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.verifier import rubric
 
 Item = tuple[types.Task, str, str]
 """(task, question, answer)."""
-
-_Key = tuple[str, str, str]  # (task's name, question, answer)
 
 _LETTERS = tuple(rubric.SCORES)
 _SCORES = np.array(list(rubric.SCORES.values()))
@@ -43,41 +40,35 @@ class Grade:
 
 
 class Judge:
-    """Grades rows, many at a time, in one forward pass each."""
+    """Grades rows, all at once, in one forward pass each."""
 
     def __init__(
         self,
-        engine: Engine,
-        params: nnx.State,
+        client: Client,
         tokenizer: ChatTokenizer,
         *,
         style: rubric.RubricStyle,
         min_mass: float,
         max_prompt_tokens: int,
-        rows: int,
     ):
         """Finds the grades' tokens.
 
         Args:
-          engine: Runs the judge's model.
-          params: Its weights.
+          client: Of the judge's model.
           tokenizer: Its tokenizer.
           style: Of the prompt.
           min_mass: A verdict is unreadable if the judge gives all grades together
             less probability than this, in [0, 1].
-          max_prompt_tokens: Longest prompt, at most the engine's largest bucket.
-          rows: Prompts scored at a time: those of the engine's batches.
+          max_prompt_tokens: Longest prompt, at most the engine's longest.
 
         Raises:
           ValueError: If a grade is not a single token.
         """
-        self._engine = engine
-        self._params = params
+        self._client = client
         self._tokenizer = tokenizer
         self._style = style
         self._min_mass = min_mass
         self._max_prompt_tokens = max_prompt_tokens
-        self._rows = rows
         self._candidates = [_single_token(tokenizer, letter) for letter in _LETTERS]
 
     def grade(
@@ -105,34 +96,25 @@ class Judge:
         """
         keys = [(task.name, question, answer) for task, question, answer in items]
         copies = collections.Counter(keys)
-        logprobs: dict[_Key, Float[np.ndarray, " grades"]] = {}
-        for batch in self._batches(dict(zip(keys, items, strict=True))):
-            prompts = [prompt for _, prompt in batch]
-            scored = self._engine.score(self._params, prompts, self._candidates)
-            logprobs.update(zip([key for key, _ in batch], scored, strict=True))
-            progress(sum(copies[key] for key, _ in batch))
+        read = dict(zip(keys, items, strict=True))
+        names = list(read)
+        scored = self._client.score(
+            self._prompts(list(read.values())),
+            self._candidates,
+            ready=lambda i: progress(copies[names[i]]),
+        )
+        logprobs = dict(zip(names, scored, strict=True))
         return [
             _grade(logprobs[key], seed=seed, min_mass=self._min_mass)
             for key, seed in zip(keys, seeds, strict=True)
         ]
 
-    def _batches(
-        self, items: dict[_Key, Item]
-    ) -> Iterable[list[tuple[_Key, list[int]]]]:
-        """Renders and tokenises, then batches the prompts by length.
-
-        Sorted by length, prompts of one bucket of the engine follow one another, so
-        that few of its batches are partly empty.
-        """
+    def _prompts(self, items: Sequence[Item]) -> list[list[int]]:
+        """Renders and tokenises."""
         if not items:  # Grain takes no empty source
             return []
-        prompts = (
-            grain.MapDataset.source(list(items.items()))
-            .map(lambda named: (named[0], self._prompt(*named[1])))
-            .to_iter_dataset(_READING)
-        )
-        ordered = sorted(prompts, key=lambda named: len(named[1]))
-        return grain.MapDataset.source(ordered).batch(self._rows, batch_fn=list)
+        source = grain.MapDataset.source(items).map(lambda item: self._prompt(*item))
+        return list(source.to_iter_dataset(_READING))
 
     def _prompt(self, task: types.Task, question: str, answer: str) -> list[int]:
         """Renders a row into tokens that fit."""

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-_GIB = 2**30
+GIB = 2**30
 
 Step = Callable[[], tuple[float, float | None]]
 """Does one update, waits for it, and returns its loss and its gradient's norm, or None
@@ -59,8 +59,8 @@ def main(
     del model
     figures = _updates(step, job["steps"])
     figures |= {
-        "loaded_gib": loaded / _GIB,
-        "device_peak_gib": device_peak_bytes() / _GIB,
+        "loaded_gib": loaded / GIB,
+        "device_peak_gib": device_peak_bytes() / GIB,
         "versions": {name: metadata.version(name) for name in packages},
     }
     pathlib.Path(sys.argv[2]).write_text(json.dumps(figures))
@@ -70,7 +70,7 @@ def _updates(step: Step, count: int) -> dict[str, Any]:
     """Returns the figures of one update that compiles and of some later ones."""
     first = _timed(step)
     before = memory("VmHWM")
-    _reset_peak()
+    reset_peak()
     later = [_timed(step) for _ in range(count)]
     peak = memory("VmHWM")
     return {
@@ -80,8 +80,8 @@ def _updates(step: Step, count: int) -> dict[str, Any]:
         "first_cpu_seconds": first["cpu_seconds"],
         "loss": [one["loss"] for one in (first, *later)],
         "grad_norm": [one["grad_norm"] for one in (first, *later)],
-        "peak_gib": peak / _GIB,
-        "life_peak_gib": max(before, peak) / _GIB,
+        "peak_gib": peak / GIB,
+        "life_peak_gib": max(before, peak) / GIB,
     }
 
 
@@ -111,6 +111,6 @@ def memory(field: str) -> int:
     raise KeyError(field)
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
     """Makes the largest resident set that of now (Linux, proc(5))."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")

@@ -8,9 +8,9 @@ from datachef_jax.benchmarks import evaluate
 from datachef_jax.finetune import optimizer as optimizer_lib
 from datachef_jax.finetune import packing
 from datachef_jax.finetune import sft
-from datachef_jax.sampling import engine as engine_lib
 from datachef_jax.scoring import answers
 from tests import blank
+from tests import engines
 from tests import tiny
 
 _EXAMPLES = tuple(
@@ -26,15 +26,10 @@ def _task(examples=_EXAMPLES, *, contract="boxed", metric="math"):
 
 
 def _evaluate(graphdef, params, tokenizer, task):
-    engine = engine_lib.Engine(
-        graphdef,
-        rows=16,
-        prompt_buckets=(48,),
-        max_new_tokens=12,
-        end_id=tokenizer.end_id,
-        pad_id=tokenizer.pad_id,
+    client = engines.client(
+        graphdef, params, max_prompt=48, max_new_tokens=12, end_id=tokenizer.end_id
     )
-    return evaluate.evaluate(engine, params, tokenizer, task, max_new_tokens=12)
+    return evaluate.evaluate(client, tokenizer, task, max_new_tokens=12)
 
 
 @pytest.fixture(scope="module")

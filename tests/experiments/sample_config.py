@@ -25,11 +25,9 @@ def get_config(tokenizer: str) -> mlc.ConfigDict:
     )
     for part in (config.policy, config.judge, config.generator, config.base):
         part.checkpoint = "random"
-    config.judge.update(
-        max_chars=200, min_mass=0.0, rows=16, prompt_buckets=(256, 1024)
-    )
-    config.generator.update(max_new_tokens=4, rows=16, prompt_buckets=(256,))
-    config.base.update(rows=16, prompt_buckets=(128,), max_new_tokens=4)
+    config.judge.update(max_chars=200, min_mass=0.0, max_prompt_tokens=1024)
+    config.generator.update(max_new_tokens=4, rows=16, max_prompt_tokens=256)
+    config.base.update(rows=16, max_prompt_tokens=128, max_new_tokens=4)
     config.sampling.update(max_prompt_tokens=2048, max_new_tokens=4)
     config.sandbox.update(cpu_seconds=20.0, wall_seconds=120.0, processes=8)
     config.rl.update(group_size=2, micro_batch=4)

@@ -37,8 +37,8 @@ def get_config(what: str) -> mlc.ConfigDict:
             ("base", "base"),
         ):
             config[section].checkpoint = f"{folder}/{model}"
-            config[section].rows = 8
-            config[section].prompt_buckets = (4096,)
+            config[section].max_prompt_tokens = 4096
+        config.generator.rows = config.base.rows = 8
         config.generator.max_new_tokens = 4
         config.base.max_new_tokens = 4
         config.judge.min_mass = 0.0

@@ -82,7 +82,7 @@ def test_programs_of_a_run_compile_and_are_measured(config):
     with jax.set_mesh(compile.make_mesh(target)):
         made = {
             program.name: compile.measure(program, target, efficiency=0.4)
-            for program in programs.of_run(config)
+            for program in programs.of_run(config, hbm_bytes=2**34)
             if program.name in ("GRPO update", "reshard to the sampler")
         }
     update, reshard = made["GRPO update"], made["reshard to the sampler"]

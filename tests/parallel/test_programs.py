@@ -19,7 +19,8 @@ from datachef_jax.models.qwen3 import weights
 from datachef_jax.rl import logprobs
 from datachef_jax.rl import update
 from datachef_jax.sampling import reshard
-from datachef_jax.sampling.engine import Engine
+from datachef_jax.sampling.request import Sampling
+from tests import engines
 from tests import objectives
 from tests.models.qwen3 import test_lora
 from tests.models.qwen3 import tiny
@@ -177,24 +178,21 @@ def test_sampling_and_scoring(models, mesh):
     seeds = np.arange(12, dtype=np.uint32)
 
     def run(graphdef, params):
-        engine = Engine(
+        client = engines.client(
             graphdef,
-            rows=16,
-            prompt_buckets=(8,),
+            reshard.for_sampling(params, dtype="float32"),
+            max_prompt=8,
             max_new_tokens=_NEW,
+            candidates=2,
             end_id=63,
-            pad_id=0,
         )
-        params = reshard.for_sampling(params, dtype="float32")
-        completions = engine.generate(
-            params,
+        completions = client.generate(
             prompts,
             group_size=4,
             seeds=seeds,
-            temperature=1.0,
-            max_new_tokens=_NEW,
+            sampling=Sampling(max_new_tokens=_NEW),
         )
-        return completions, engine.score(params, prompts, [3, 4])
+        return completions, client.score(prompts, [3, 4])
 
     (got, scores), (expected, expected_scores) = _both(run, models, mesh)
     assert [c.tokens for c in got] == [c.tokens for c in expected]
@@ -208,6 +206,9 @@ def test_the_engine_gets_weights_that_are_whole_along_the_data_axis(models, mesh
     with jax.set_mesh(mesh):
         params = nnx.state(models[1], nnx.Param)
         got = reshard.for_sampling(params, dtype="bfloat16")
+        counted = reshard.local_bytes(params, dtype="bfloat16")
+    held = [x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(got)]
+    assert counted == sum(held)
     for before, after in zip(*map(jax.tree.leaves, (params, got)), strict=True):
         assert after.dtype == jnp.bfloat16
         np.testing.assert_array_equal(before.astype(jnp.bfloat16), after)

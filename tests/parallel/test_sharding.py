@@ -69,3 +69,23 @@ def test_an_axis_that_its_mesh_axis_cannot_divide_stays_whole(mesh):
 )
 def test_gathered_weights_are_split_over_the_model_axis_alone(before, after):
     assert sharding.gathered(before) == after
+
+
+def test_inside_a_shard_map_only_the_open_axes_are_split_further(mesh):
+    seen = []
+
+    def own(x):
+        seen.append((sharding.open_axes(), sharding.ways("split_tokens")))
+        seen.append(sharding.spec((4, 4, 3), ("batch", "heads", "mlp")))
+        return sharding.constrain(x, "batch", "heads")
+
+    with jax.set_mesh(mesh):
+        assert sharding.open_axes() == {"data", "model"}
+        split = jax.shard_map(
+            own, in_specs=P("data"), out_specs=P("data"), axis_names={"data"}
+        )
+        x = np.arange(32.0).reshape(8, 4)
+        np.testing.assert_array_equal(jax.jit(split)(x), x)
+    ways = mesh.shape["model"]
+    assert seen[0] == ({"model"}, ways)
+    assert seen[1] == P(None, "model", None)

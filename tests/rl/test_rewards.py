@@ -7,6 +7,7 @@ import pytest
 
 from datachef_jax import types
 from datachef_jax.rl import rewards
+from tests import blank
 
 
 _LONGEST = 10
@@ -22,7 +23,7 @@ _rewards = functools.partial(
 
 def _completions(*lengths):
     return [
-        types.Completion(tokens=(1,) * n, logprobs=(-1.0,) * n, finished=n < _LONGEST)
+        blank.completion((1,) * n, ended="end" if n < _LONGEST else "length")
         for n in lengths
     ]
 

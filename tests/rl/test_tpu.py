@@ -29,12 +29,22 @@ _ENVIRONMENT = {
 
 
 @pytest.fixture
-def tpu_mesh(monkeypatch):
-    """Returns a mesh of the four chips of a host: 2 x data, 2 x model."""
+def make_tpu_mesh(monkeypatch):
+    """Returns a function that makes a mesh of the first chips of a topology."""
     for name, value in _ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    topology = topologies.get_topology_desc("v5e:2x2", platform="tpu")
-    return sharding.make_mesh(data=2, model=2, devices=topology.devices)
+
+    def make(topology, *, data, model):
+        found = topologies.get_topology_desc(topology, platform="tpu").devices
+        return sharding.make_mesh(data=data, model=model, devices=found[: data * model])
+
+    return make
+
+
+@pytest.fixture
+def tpu_mesh(make_tpu_mesh):
+    """Returns a mesh of the four chips of a host: 2 x data, 2 x model."""
+    return make_tpu_mesh("v5e:2x2", data=2, model=2)
 
 
 def _abstract(mesh):

@@ -1,40 +1,29 @@
 """Tests for datachef_jax/serving/generator.py."""
 
 from flax import nnx
-import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from datachef_jax.sampling import engine as engines
+from datachef_jax.serving import client
 from datachef_jax.serving import generator
-from tests import tiny
+from tests.models.qwen3 import tiny as tiny_qwen3
 
 
 @pytest.fixture(scope="module")
-def parts():
-    """Returns a tiny engine, its random weights and a tokenizer of bytes."""
-    words = tiny.byte_tokenizer()
-    model = tiny.random_model(words.vocab_size)
-    graphdef, params = nnx.split(model, nnx.Param)
-    engine = engines.Engine(
-        graphdef,
-        rows=4,
-        prompt_buckets=(48, 96),
-        max_new_tokens=8,
-        end_id=words.end_id,
-        pad_id=words.pad_id,
-    )
-    return engine, params, words
+def engine(make_engine):
+    """Returns an engine, whose pages all generators share."""
+    return make_engine()
 
 
 @pytest.fixture(params=[0.0, 1.0], ids=["greedy", "sampled"])
-def make(parts, request):
-    return lambda: _make(parts, request.param)
+def make(engine, models, words, request):
+    return lambda: _make(engine, models, words, request.param)
 
 
-def _make(parts, temperature):
+def _make(engine, models, words, temperature):
+    direct = client.Direct(engine, models[2], version=0)
     return generator.Generator(
-        *parts, max_prompt_tokens=96, max_new_tokens=6, temperature=temperature
+        direct, words, max_prompt_tokens=96, max_new_tokens=6, temperature=temperature
     )
 
 
@@ -52,25 +41,26 @@ def test_an_answer_depends_on_its_own_chat_alone(make):
     assert len(set(alone)) > 1
 
 
-def test_a_repeated_chat_is_answered_from_memory(make):
+def test_a_repeated_chat_is_answered_from_memory(make, engine, models):
     answerer = make()
     first = answerer.answer(_CHATS)
     # What is generated from now on is different.
-    answerer._params = jax.tree.map(jnp.zeros_like, answerer._params)
+    answerer._client = client.Direct(engine, models[3], version=1)
     assert answerer.answer(_CHATS) == first
     assert answerer.answer([_chat("new")]) != make().answer([_chat("new")])
 
 
-def test_an_answer_is_what_the_engine_generates(parts):
-    engine, params, words = parts
-    answerer = _make(parts, 0.0)
+def test_an_answer_is_what_the_model_says(engine, models, words):
+    graphdef, _, params, _ = models
+    model = nnx.merge(graphdef, params)
     prompt = words.chat(_CHATS[1], generation_prompt=True)
     tokens = []
-    for _ in range(6):  # without a cache, one whole forward pass a token
-        (logprobs,) = engine.score(params, [prompt + tokens], range(words.vocab_size))
-        tokens.append(int(logprobs.argmax()))
-        if tokens[-1] == words.end_id:
-            break
+    while len(tokens) < 6 and words.end_id not in tokens:
+        row = np.zeros((1, 64), np.int32)
+        row[0, : len(prompt) + len(tokens)] = prompt + tokens
+        scores = tiny_qwen3.logits(model, row)[0, len(prompt) + len(tokens) - 1]
+        tokens.append(int(scores.argmax()))
+    answerer = _make(engine, models, words, 0.0)
     assert answerer.answer([_CHATS[1]]) == [words.decode(tokens)]
 
 

@@ -1,6 +1,7 @@
 """Tests for datachef_jax/text/tokenizer.py."""
 
 import pytest
+from tokenizers import decoders
 import transformers
 
 from datachef_jax.text import tokenizer as tokenizer_lib
@@ -29,6 +30,20 @@ def trained(folder):
 )
 def test_decoding_gives_the_text_back(trained, text):
     assert trained.decode(trained.encode(text)) == text
+
+
+def test_pieces_are_the_bytes_that_a_token_adds(trained, folder):
+    pieces = trained.pieces()
+    special = {i for i, piece in enumerate(pieces) if piece is None}
+    assert len(pieces) == trained.vocab_size and special == {0, 1, 2}
+    assert {bytes([byte]) for byte in range(256)} <= set(pieces)
+    for text in (_TEXTS[3], "Ünïcode ☃ \u2028 \x00\xad"):
+        ids = trained.encode(text)
+        assert b"".join(pieces[i] for i in ids).decode() == text
+    plain = transformers.AutoTokenizer.from_pretrained(folder)
+    plain.add_tokens(["<think>", "so far ☃"])
+    more = tokenizer_lib.ChatTokenizer(plain).pieces()
+    assert more == [*pieces, b"<think>", "so far ☃".encode()]
 
 
 def test_names_and_digits_are_tokens_of_their_own_wherever_they_stand(trained):
@@ -93,3 +108,10 @@ def test_a_tokenizer_that_is_not_chatml_is_refused(trained, folder):
     )
     with pytest.raises(ValueError, match="im_start"):
         tokenizer_lib.ChatTokenizer(other)
+
+
+def test_pieces_of_another_kind_of_tokenizer_are_refused(folder):
+    other = transformers.AutoTokenizer.from_pretrained(folder)
+    other.backend_tokenizer.decoder = decoders.WordPiece()
+    with pytest.raises(ValueError, match="WordPiece.*byte-level"):
+        tokenizer_lib.ChatTokenizer(other).pieces()

@@ -25,13 +25,14 @@ from datachef_jax.rl import advantages  # noqa: E402
 from datachef_jax.rl import logprobs  # noqa: E402
 from datachef_jax.rl import rewards  # noqa: E402
 from datachef_jax.rl import update  # noqa: E402
-from datachef_jax.sampling import engine  # noqa: E402
+from datachef_jax.sampling.request import Sampling  # noqa: E402
 from datachef_jax.training import loop  # noqa: E402
 from datachef_jax.training import optimizer  # noqa: E402
 from datachef_jax.training import state  # noqa: E402
 from datachef_jax.training import step  # noqa: E402
 from datachef_jax.training import unfinished  # noqa: E402
 from tests import blank  # noqa: E402
+from tests import engines  # noqa: E402
 from tests import objectives  # noqa: E402
 from tests import tiny  # noqa: E402
 
@@ -92,13 +93,13 @@ def verify(asked, executions, seeds):
 def parts():
     """Returns the optimizer and the stages, compiled once for all tests."""
     graphdef, params = policy()
-    generator = engine.Engine(
+    client = engines.clients(
         graphdef,
-        rows=16,
-        prompt_buckets=[BUCKET],
+        params,
+        group=GROUP,
+        max_prompt=BUCKET,
         max_new_tokens=NEW,
         end_id=TOKENIZER.end_id,
-        pad_id=TOKENIZER.pad_id,
     )
     adamw = optimizer.adamw(
         0.02, warmup_steps=1, b1=0.9, b2=0.99, weight_decay=0.0, max_grad_norm=1.0
@@ -111,13 +112,14 @@ def parts():
     scored = update.scorer(score, micro_batch=8)
     stages = step.Stages(
         prompt=lambda asked: TOKENIZER.encode(asked.name + ":"),
-        sample=lambda params, prompts, seeds: generator.generate(
-            params,
+        sample=lambda params, version, prompts, seeds, ready: client(
+            params, version=version
+        ).generate(
             prompts,
             group_size=GROUP,
             seeds=seeds,
-            temperature=1.0,
-            max_new_tokens=NEW,
+            sampling=Sampling(max_new_tokens=NEW),
+            ready=ready,
         ),
         decode=TOKENIZER.decode,
         execute=execute,

@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from datachef_jax import types
 from datachef_jax.training import batching
+from tests import blank
 
 
 def _completion(*tokens):
-    return types.Completion(
-        tokens=tokens, logprobs=tuple(-0.5 * t for t in tokens), finished=True
-    )
+    return blank.completion(tokens, logprobs=[-0.5 * t for t in tokens])
 
 
 def test_rows_are_prompt_completion_padding_prompt_major():

@@ -24,9 +24,7 @@ def _graded(grade, *, gate="", index=0):
 
 
 def _completion(length, *, finished=True):
-    return types.Completion(
-        tokens=(5,) * length, logprobs=(0.0,) * length, finished=finished
-    )
+    return blank.completion((5,) * length, ended="end" if finished else "length")
 
 
 def test_statistics_on_a_hand_computed_step():

@@ -15,12 +15,17 @@ from tests.training import scripted
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """Returns the stages' arguments and results, and the record of one real step."""
-    seen = {}
+    # Of what comes in parts, all of them.
+    seen = {"execute": [], "verify": []}
 
     def watch(name, stage):
         def watched(*args):
-            seen[name] = (args, stage(*args))
-            return seen[name][1]
+            result = stage(*args)
+            if name in ("execute", "verify"):
+                seen[name] += zip(*args, result, strict=True)
+            else:
+                seen[name] = (args, result)
+            return result
 
         return watched
 
@@ -46,15 +51,18 @@ def _prompts(batch):
 
 def test_what_one_stage_returns_is_what_the_next_one_gets(first):
     seen, after, _ = first
-    (_, prompts, _), completions = seen["sample"]
+    (_, _, prompts, _, _), completions = seen["sample"]
     decode = scripted.TOKENIZER.decode
     assert [decode(prompt) for prompt in prompts] == ["a:", "bb:"]
-    (asked, texts, _), executions = seen["execute"]
-    assert [task.name for task in asked] == ["a"] * 8 + ["bb"] * 8
-    assert texts == [decode(completion.tokens) for completion in completions]
-    (_, given, _), verdicts = seen["verify"]
-    assert given is executions
-    assert seen["reward"][0][0] is verdicts
+    asked, seeds = ["a"] * 8 + ["bb"] * 8, step.request_seeds(5, 0, 1, 16)
+    texts = [decode(completion.tokens) for completion in completions]
+    executed = sorted(seen["execute"], key=lambda one: seeds.tolist().index(one[2]))
+    assert [(one[0].name, one[1]) for one in executed] == [*zip(asked, texts)]
+    executions = [id(one[3]) for one in executed]
+    verified = {id(one[1]): one for one in seen["verify"]}
+    assert [verified[one][0].name for one in executions] == asked
+    verdicts = [verified[one][3] for one in executions]
+    assert all(a is b for a, b in zip(seen["reward"][0][0], verdicts, strict=True))
     rewards, valid = seen["reward"][1]
     np.testing.assert_array_equal(seen["advantage"][0][0], rewards.reshape(2, 8))
     np.testing.assert_array_equal(seen["advantage"][0][1], valid.reshape(2, 8))
@@ -67,8 +75,8 @@ def test_what_one_stage_returns_is_what_the_next_one_gets(first):
 
 def test_every_request_of_every_stage_and_step_has_its_own_seed(first):
     seen, _, _ = first
-    seeds = [seen[name][0][2] for name in ("sample", "execute", "verify")]
-    seeds.append(step.request_seeds(5, 1, 0, 16))
+    seeds = [seen["sample"][0][3], step.request_seeds(5, 1, 0, 16)]
+    seeds += [[one[2] for one in seen[name]] for name in ("execute", "verify")]
     assert len(set(np.concatenate(seeds).tolist())) == 4 * 16
     np.testing.assert_array_equal(seeds[0], step.request_seeds(5, 0, 0, 16))
     np.testing.assert_array_equal(seeds[0][:3], step.request_seeds(5, 0, 0, 3))
@@ -80,7 +88,8 @@ def test_there_is_a_rollout_for_each_completion(first):
     for i, rollout in enumerate(record.rollouts):
         assert rollout.task == ("a" if i < 8 else "bb")
         assert rollout.prompt == rollout.task + ":"
-        assert rollout.completion == seen["execute"][0][1][i]
+        tokens = seen["sample"][1][i].tokens
+        assert rollout.completion == scripted.TOKENIZER.decode(tokens)
         valid = seen["reward"][1][1][i]
         assert rollout.reward == (seen["reward"][1][0][i] if valid else None)
         assert rollout.advantage == seen["advantage"][1].reshape(-1)[i]

@@ -1,10 +1,14 @@
 """A tiny real judge: random weights, the real engine, a byte tokenizer."""
 
+import itertools
+
 from flax import nnx
 import pytest
 
 from datachef_jax import types
 from datachef_jax.sampling import engine
+from datachef_jax.sampling import state
+from datachef_jax.serving import client
 from datachef_jax.verifier import judge
 from datachef_jax.verifier import rubric
 from tests import tiny
@@ -32,24 +36,35 @@ def style():
 def make_judge(chat_tokenizer, model, style):
     """Returns a function that makes judges, all with one engine."""
     graphdef, params = nnx.split(model, nnx.Param)
-    shared = engine.Engine(
-        graphdef,
-        rows=4,
-        prompt_buckets=(128, 192, 256),
+    sizes = state.Sizes(
+        rows=1,
+        prompts=8,
+        group=1,
+        pages=160,
+        page_size=16,
+        max_prompt=256,
         max_new_tokens=1,
-        end_id=chat_tokenizer.end_id,
-        pad_id=chat_tokenizer.pad_id,
+        read_tokens=128,
+        read_prompts=4,
+        reads=1,
+        stop_ids=1,
+        candidates=5,
+        grammars=1,
+        grammar_states=1,
+        grammar_classes=1,
     )
+    shared = engine.Engine(
+        graphdef, model.config, tiny.COMPUTE, sizes, end_id=chat_tokenizer.end_id
+    )
+    versions = itertools.count()
 
     def make(*, min_mass, params=params, tokenizer=chat_tokenizer):
         return judge.Judge(
-            shared,
-            params,
+            client.Direct(shared, params, version=next(versions)),
             tokenizer,
             style=style,
             min_mass=min_mass,
             max_prompt_tokens=256,
-            rows=4,
         )
 
     return make

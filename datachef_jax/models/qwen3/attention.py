@@ -1,6 +1,7 @@
 """Grouped-query attention: the module, and its implementation in plain jnp."""
 
 import functools
+from typing import NamedTuple
 
 from flax import nnx
 import jax
@@ -8,7 +9,6 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from datachef_jax.models.qwen3 import cache
 from datachef_jax.models.qwen3 import kernels
 from datachef_jax.models.qwen3 import norm
 from datachef_jax.models.qwen3 import rope
@@ -20,6 +20,16 @@ from datachef_jax.parallel import sharding
 
 _QUERY_BLOCK = 128
 _LONGEST_UNROLLED = 1024
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of one layer; slot t of a row holds its token t.
+
+    Keys are transposed, as the product with queries wants them.
+    """
+
+    keys: Float[Array, "batch kv_heads head_dim slots"]
+    values: Float[Array, "batch kv_heads slots head_dim"]
 
 
 class Attention(nnx.Module):
@@ -65,7 +75,7 @@ class Attention(nnx.Module):
         angles: rope.Rotation,
         segments: Int[Array, "batch time"] | None,
         window: Int[Array, ""] | None,
-    ) -> tuple[Float[Array, "tokens embed"], cache.LayerCache]:
+    ) -> Float[Array, "tokens embed"]:
         """Attends within the given tokens.
 
         Args:
@@ -75,50 +85,12 @@ class Attention(nnx.Module):
           window: How many tokens a token sees, itself included; None for all.
 
         Returns:
-          The output, and the keys and values for a cache.
+          What is added to the residual stream.
         """
-        query, key, value = self._project(x, angles)
-        filled = cache.LayerCache(
-            keys=key.transpose(0, 2, 3, 1), values=value.transpose(0, 2, 1, 3)
-        )
-        mixed = self._mix(query, key, value, filled, segments, window)
-        return self._output(mixed), filled
+        query, key, value = self.project(x, angles)
+        return self.output(self._mix(query, key, value, segments, window))
 
-    @jax.named_scope("attention")
-    def decode(
-        self,
-        x: Float[Array, "batch embed"],
-        angles: rope.Rotation,
-        filled: cache.LayerCache,
-        lengths: Int[Array, " batch"],
-        window: int | None,
-    ) -> tuple[Float[Array, "batch embed"], cache.LayerCache]:
-        """Attends from one new token per row to itself and the row's cache.
-
-        Args:
-          x: Normalized residual stream of the new tokens.
-          angles: Of their positions.
-          filled: The row's tokens so far; the new one goes to slot `lengths`.
-          lengths: Tokens of each row before the new one.
-          window: How many tokens a token sees, itself included; None for all.
-
-        Returns:
-          The output, and the cache with the new token.
-        """
-        query, key, value = self._project(x, angles)
-        rows = jnp.arange(x.shape[0])
-        filled = cache.LayerCache(
-            keys=filled.keys.at[rows, :, :, lengths].set(key),
-            values=filled.values.at[rows, :, lengths].set(value),
-        )
-        slots = jnp.arange(filled.values.shape[2])
-        visible = slots[None, :] <= lengths[:, None]
-        if window is not None:
-            visible &= slots[None, :] > lengths[:, None] - window
-        mixed = grouped(query[:, :, None], filled, visible[:, None])
-        return self._output(mixed[:, :, 0]), filled
-
-    def _project(
+    def project(
         self, x: Float[Array, "tokens embed"], angles: rope.Rotation
     ) -> tuple[
         Float[Array, "*batch heads head_dim"],
@@ -144,14 +116,10 @@ class Attention(nnx.Module):
         query: Float[Array, "batch time heads head_dim"],
         key: Float[Array, "batch time kv_heads head_dim"],
         value: Float[Array, "batch time kv_heads head_dim"],
-        filled: cache.LayerCache,
         segments: Int[Array, "batch time"] | None,
         window: Int[Array, ""] | None,
     ) -> Float[Array, "batch time heads head_dim"]:
-        """Attends with what is fastest where the program is going to run.
-
-        `filled` has the keys and values in the layout of the jnp path.
-        """
+        """Attends with what is fastest where the program is going to run."""
         choose = functools.partial(
             kernels.choose,
             kernels.platform(),
@@ -164,6 +132,9 @@ class Attention(nnx.Module):
             kernels.warn(choice)
             if choice.name == "blocked":
                 by_heads = query.swapaxes(1, 2)
+                filled = KeysValues(
+                    keys=key.transpose(0, 2, 3, 1), values=value.transpose(0, 2, 1, 3)
+                )
                 mixed = causal(by_heads, filled, segments, window=window)
                 return mixed.swapaxes(1, 2)
             return kernels.find(choice, window=window)(query, key, value, segments)
@@ -174,15 +145,16 @@ class Attention(nnx.Module):
         size = self.config.sliding_window
         return lax.cond(window == size, lambda: attend(size), lambda: attend(None))
 
-    def _output(
+    def output(
         self, mixed: Float[Array, "*batch heads head_dim"]
     ) -> Float[Array, "tokens embed"]:
+        """Returns what attention adds to the residual stream."""
         return self.out(mixed.reshape(-1, mixed.shape[-2] * mixed.shape[-1]))
 
 
 def causal(
     query: Float[Array, "batch heads time head_dim"],
-    filled: cache.LayerCache,
+    filled: KeysValues,
     segments: Int[Array, "batch time"] | None,
     *,
     window: Int[Array, ""] | int | None,
@@ -212,9 +184,7 @@ def causal(
     blocks = []
     for start in range(0, query.shape[2], _QUERY_BLOCK):
         end = min(start + _QUERY_BLOCK, query.shape[2])
-        seen = cache.LayerCache(
-            keys=filled.keys[..., :end], values=filled.values[:, :, :end]
-        )
+        seen = KeysValues(keys=filled.keys[..., :end], values=filled.values[:, :, :end])
         own, all_seen = segments[:, start:end], segments[:, :end]
         visible = _visible(own, all_seen, start, window)
         blocks.append(grouped(query[:, :, start:end], seen, visible))
@@ -223,7 +193,7 @@ def causal(
 
 def _looped(
     query: Float[Array, "batch heads time head_dim"],
-    filled: cache.LayerCache,
+    filled: KeysValues,
     segments: Int[Array, "batch time"],
     window: Int[Array, ""] | int | None,
 ) -> Float[Array, "batch heads time head_dim"]:
@@ -264,7 +234,7 @@ def _visible(
 
 def grouped(
     query: Float[Array, "batch heads time head_dim"],
-    filled: cache.LayerCache,
+    filled: KeysValues,
     visible: Bool[Array, "batch time slots"],
 ) -> Float[Array, "batch heads time head_dim"]:
     """Softmax attention in which consecutive query heads share a key head.

@@ -81,6 +81,9 @@ def choose(platform: str, dtype: str, *, packed: bool, window: bool) -> Choice:
             return Choice("blocked")
 
 
+_said: list[str] = []
+
+
 def chosen(platform: str, dtype: str) -> dict[str, str]:
     """Returns what a run computes attention with, for its record.
 
@@ -108,9 +111,16 @@ def chosen(platform: str, dtype: str) -> dict[str, str]:
 
 
 def warn(choice: Choice) -> None:
-    """Says once what is lost, if anything is."""
-    if choice.lost:
-        warnings.warn(f"attention uses {choice.name}: {choice.lost}", stacklevel=2)
+    """Says once what is lost, if anything is, and keeps it for `said`."""
+    message = f"attention uses {choice.name}: {choice.lost}"
+    if choice.lost and message not in _said:
+        _said.append(message)
+        warnings.warn(message, stacklevel=2)
+
+
+def said() -> list[str]:
+    """Returns what `warn` has said in this process, for a run's record."""
+    return list(_said)
 
 
 def find(choice: Choice, *, window: int | None) -> Kernel:

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from datachef_jax.models.qwen3 import attention
-from datachef_jax.models.qwen3 import cache
 from datachef_jax.models.qwen3 import head as heads
 from datachef_jax.models.qwen3 import mlp
 from datachef_jax.models.qwen3 import norm
@@ -55,27 +54,12 @@ class Layer(nnx.Module):
         angles: rope.Rotation,
         segments: Int[Array, "batch time"] | None,
         window: Int[Array, ""] | None,
-    ) -> tuple[Float[Array, "tokens embed"], cache.LayerCache]:
-        """Returns the residual stream, and the keys and values for a cache."""
-        mixed, filled = self.attention(self.attention_norm(x), angles, segments, window)
+    ) -> Float[Array, "tokens embed"]:
+        """Returns the residual stream."""
+        mixed = self.attention(self.attention_norm(x), angles, segments, window)
         x = sharding.constrain(x + mixed, self.stream, None)
         x = x + self.mlp(self.mlp_norm(x))
-        return sharding.constrain(x, self.stream, None), filled
-
-    def decode(
-        self,
-        x: Float[Array, "batch embed"],
-        angles: rope.Rotation,
-        filled: cache.LayerCache,
-        lengths: Int[Array, " batch"],
-        window: int | None,
-    ) -> tuple[Float[Array, "batch embed"], cache.LayerCache]:
-        """Does the same for one new token per row; see `Attention.decode`."""
-        mixed, filled = self.attention.decode(
-            self.attention_norm(x), angles, filled, lengths, window
-        )
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), filled
+        return sharding.constrain(x, self.stream, None)
 
 
 class Qwen3(nnx.Module):
@@ -137,7 +121,25 @@ class Qwen3(nnx.Module):
           Hidden states after the final norm, for `logits`. Those of padding mean
           nothing.
         """
-        return self._forward(tokens, positions, segments, keep=False)[0]
+        # Flat: with [batch, time, embed] XLA transposes activations before the
+        # gradient of every matrix, a third of the time of a small model's step.
+        x = self._embed(tokens.reshape(-1), self.compute.stream)
+        angles = self._angles(positions)
+        graphdef, stacked = nnx.split(self.layers)
+
+        def run(x, scanned):
+            params, window = scanned
+            x = checkpoint_name(x, _STREAM)
+            return nnx.merge(graphdef, params)(x, angles, segments, window), None
+
+        x, _ = lax.scan(
+            _remat(run, self.compute.remat),
+            x,
+            (stacked, self.config.windows()),
+            unroll=_unroll(self.compute, self.config.num_layers),
+        )
+        hidden = self.norm(x).reshape(*tokens.shape, -1)
+        return sharding.constrain(hidden, "batch", None, None)
 
     def logits(self, hidden: Float[Array, "*batch embed"]) -> Float[Array, "*batch v"]:
         """Returns the float32 scores of every possible next token."""
@@ -164,90 +166,8 @@ class Qwen3(nnx.Module):
         )
         return logprobs.reshape(chosen.shape), entropies.reshape(chosen.shape)
 
-    def prefill(
-        self,
-        tokens: Int[Array, "batch time"],
-        lengths: Int[Array, " batch"],
-        *,
-        max_length: int,
-    ) -> tuple[Float[Array, "batch embed"], cache.KVCache]:
-        """Reads prompts and fills a cache with them.
-
-        Args:
-          tokens: Prompts, padded on the right.
-          lengths: Tokens of each prompt, at least 1.
-          max_length: Slots of the cache: longest prompt and completion together.
-
-        Returns:
-          The hidden state of each prompt's last token, and the cache.
-        """
-        steps = jnp.arange(tokens.shape[1])[None, :]
-        positions = jnp.broadcast_to(steps, tokens.shape)
-        hidden, stacked = self._forward(tokens, positions, None, keep=True)
-        layers = tuple(
-            cache.widen(_at(stacked, i), slots=max_length)
-            for i in range(self.config.num_layers)
-        )
-        filled = cache.KVCache(layers=layers, lengths=lengths)
-        return hidden[jnp.arange(tokens.shape[0]), lengths - 1], filled
-
-    def decode(
-        self, tokens: Int[Array, " batch"], filled: cache.KVCache
-    ) -> tuple[Float[Array, "batch embed"], cache.KVCache]:
-        """Appends one token to each row.
-
-        Args:
-          tokens: Ids of the new tokens, one per row.
-          filled: The tokens before them.
-
-        Returns:
-          The hidden state of each new token, and the longer cache.
-        """
-        x = self._embed(tokens, "batch")
-        angles = self._angles(filled.lengths)
-        graphdef, stacked = nnx.split(self.layers)
-        layers = []
-        # A loop of the program would copy the whole cache at each of its rounds.
-        for i, before in enumerate(filled.layers):
-            layer = nnx.merge(graphdef, _at(stacked, i))
-            window = self.config.window(i)
-            x, after = layer.decode(x, angles, before, filled.lengths, window)
-            layers.append(after)
-        longer = cache.KVCache(layers=tuple(layers), lengths=filled.lengths + 1)
-        return self.norm(x), longer
-
-    def _forward(
-        self,
-        tokens: Int[Array, "batch time"],
-        positions: Int[Array, "batch time"],
-        segments: Int[Array, "batch time"] | None,
-        *,
-        keep: bool,
-    ) -> tuple[Float[Array, "batch time embed"], cache.LayerCache | None]:
-        """Returns final hidden states; if asked to, keys and values of all layers."""
-        # Flat: with [batch, time, embed] XLA transposes activations before the
-        # gradient of every matrix, a third of the time of a small model's step.
-        x = self._embed(tokens.reshape(-1), self.compute.stream)
-        angles = self._angles(positions)
-        graphdef, stacked = nnx.split(self.layers)
-
-        def run(x, scanned):
-            params, window = scanned
-            x = checkpoint_name(x, _STREAM)
-            x, filled = nnx.merge(graphdef, params)(x, angles, segments, window)
-            return x, filled if keep else None
-
-        x, filled = lax.scan(
-            _remat(run, self.compute.remat),
-            x,
-            (stacked, self.config.windows()),
-            unroll=_unroll(self.compute, self.config.num_layers),
-        )
-        hidden = self.norm(x).reshape(*tokens.shape, -1)
-        return sharding.constrain(hidden, "batch", None, None), filled
-
     def _embed(
-        self, tokens: Int[Array, " tokens"], axis: str
+        self, tokens: Int[Array, " tokens"], axis: str | None
     ) -> Float[Array, "tokens embed"]:
         table = self.embedding[...].astype(self.compute.dtype)
         x = sharding.constrain(table, "vocab", None)[tokens]
@@ -278,11 +198,6 @@ def _stacked_layers(
         return Layer(config, compute, lora=lora, rngs=rngs)
 
     return make(rngs)
-
-
-def _at(stacked: Any, i: int) -> Any:
-    """Returns what belongs to one layer."""
-    return jax.tree.map(lambda x: x[i], stacked)
 
 
 def _remat(run: Callable[..., Any], name: str) -> Callable[..., Any]:

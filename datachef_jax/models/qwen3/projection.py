@@ -59,18 +59,28 @@ class Projection(nnx.Module):
     def __call__(self, x: Float[Array, "tokens in"]) -> Float[Array, "tokens out"]:
         """Applies the map."""
         x = x.astype(self.dtype)
-        first, second = (None if axis == "embed" else axis for axis in self.axes)
-        y = x @ self._gathered(self.weights, first, second)
+        y = self.base(x)
         if self.scale is None:
             return y
+        first, second = self._whole_axes()
         low = x @ self._gathered(self.down, first, None)
         return y + low @ self._gathered(self.up, None, second) * self.scale
 
-    def _gathered(
-        self, weights: nnx.Param, *axes: str | None
-    ) -> Float[Array, "in out"]:
+    def base(self, x: Float[Array, "tokens in"]) -> Float[Array, "tokens out"]:
+        """Applies the map without its adapter."""
+        return x @ self.gathered(self.weights)
+
+    def gathered(self, weights: nnx.Param) -> Float[Array, "in out"]:
         """Returns weights as they are multiplied: collected over the data axis.
 
         Converted first, so that devices exchange the narrower numbers.
         """
+        return self._gathered(weights, *self._whole_axes())
+
+    def _whole_axes(self) -> tuple[str | None, ...]:
+        return tuple(None if axis == "embed" else axis for axis in self.axes)
+
+    def _gathered(
+        self, weights: nnx.Param, *axes: str | None
+    ) -> Float[Array, "in out"]:
         return sharding.constrain(weights[...].astype(self.dtype), *axes)

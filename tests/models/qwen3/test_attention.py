@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from datachef_jax.models.qwen3 import attention
-from datachef_jax.models.qwen3 import cache
 
 
 def _random(batch, heads, kv_heads, time, head_dim):
@@ -17,7 +16,7 @@ def _random(batch, heads, kv_heads, time, head_dim):
     query = jax.random.normal(keys[0], (batch, heads, time, head_dim))
     key = jax.random.normal(keys[1], (batch, kv_heads, head_dim, time))
     value = jax.random.normal(keys[2], (batch, kv_heads, time, head_dim))
-    return query, cache.LayerCache(keys=key, values=value)
+    return query, attention.KeysValues(keys=key, values=value)
 
 
 def _by_hand(query, filled, visible):
@@ -99,7 +98,7 @@ def test_memory_of_a_long_sequence_grows_with_its_length_only():
     def extra(time):
         shape = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
         query, keys = shape((1, 2, time, 8)), shape((1, 1, 8, time))
-        filled = cache.LayerCache(keys=keys, values=shape((1, 1, time, 8)))
+        filled = attention.KeysValues(keys=keys, values=shape((1, 1, time, 8)))
         segments = jax.ShapeDtypeStruct((1, time), jnp.int32)
 
         def total(query, filled, segments):

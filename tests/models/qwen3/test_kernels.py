@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from datachef_jax.models.qwen3 import attention
-from datachef_jax.models.qwen3 import cache
 from datachef_jax.models.qwen3 import kernels
 from datachef_jax.parallel import sharding
 from tests.models.qwen3 import tiny
@@ -43,7 +42,7 @@ def _causal(*, window):
     """Returns the plain jnp path as a kernel."""
 
     def kernel(query, key, value, segments):
-        filled = cache.LayerCache(
+        filled = attention.KeysValues(
             keys=key.transpose(0, 2, 3, 1), values=value.swapaxes(1, 2)
         )
         mixed = attention.causal(query.swapaxes(1, 2), filled, segments, window=window)
@@ -189,7 +188,8 @@ def test_choose(platform, dtype, packed, window, expected):
     assert bool(choice.lost) == (platform == "gpu" and expected != "cudnn")
 
 
-def test_what_is_lost_is_said_and_recorded():
+def test_what_is_lost_is_said_and_recorded(monkeypatch):
+    monkeypatch.setattr(kernels, "_said", [])
     lost = kernels.choose("gpu", "float32", packed=False, window=False)
     with pytest.warns(UserWarning, match="attention uses triton: cuDNN has no float32"):
         kernels.warn(lost)

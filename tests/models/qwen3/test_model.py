@@ -58,37 +58,6 @@ def test_later_tokens_change_nothing():
     assert np.abs(a[:, 6:] - b[:, 6:]).min(-1).max() > 1e-3
 
 
-@_BOTH
-def test_cached_decoding_agrees_with_the_full_forward_pass(config):
-    model = tiny.make(config)
-    tokens, lengths = _tokens(3, 12), np.array([7, 3, 1])
-    graphdef, params = nnx.split(model, nnx.Param)
-
-    @jax.jit
-    def prefill(params, tokens, lengths):
-        model = nnx.merge(graphdef, params)
-        hidden, filled = model.prefill(tokens, lengths, max_length=12)
-        return model.logits(hidden), filled
-
-    @jax.jit
-    def decode(params, tokens, filled):
-        model = nnx.merge(graphdef, params)
-        hidden, filled = model.decode(tokens, filled)
-        return model.logits(hidden), filled
-
-    scores, filled = prefill(params, jnp.asarray(tokens[:, :7]), jnp.asarray(lengths))
-    got = [scores]
-    for step in range(5):
-        following = jnp.asarray(tokens[np.arange(3), lengths + step])
-        scores, filled = decode(params, following, filled)
-        got.append(scores)
-    np.testing.assert_array_equal(filled.lengths, lengths + 5)
-    full, got = tiny.logits(model, tokens), np.stack(got, axis=1)
-    for row, length in enumerate(lengths):
-        expected = full[row, length - 1 : length + 5]
-        np.testing.assert_allclose(got[row], expected, atol=1e-4)
-
-
 def _loss(graphdef, params, tokens):
     model = nnx.merge(graphdef, params)
     steps = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)

@@ -1,0 +1,361 @@
+"""One engine, and the requests that are under way in it; for the scheduler's thread."""
+
+from collections.abc import Iterator
+import dataclasses
+import math
+import time
+
+from flax import nnx
+import numpy as np
+
+from datachef_jax.sampling.engine import Engine
+from datachef_jax.sampling.grammar import Grammar
+from datachef_jax.sampling.request import Part
+from datachef_jax.serving.reader import Pieces
+from datachef_jax.serving.reader import Reader
+from datachef_jax.serving.ticket import Cancelled
+from datachef_jax.serving.ticket import DeadlinePassed
+from datachef_jax.serving.ticket import Ticket
+from datachef_jax.types import Completion
+
+_NO_LIMIT = 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slices:
+    """How long an engine works before others have their turn.
+
+    Attributes:
+      rounds: Tokens of each running completion.
+      drafted_rounds: The same where drafts or stop strings are to be looked at.
+    """
+
+    rounds: int
+    drafted_rounds: int
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Run:
+    """A request in the engine.
+
+    Attributes:
+      ticket: Whose it is.
+      due: Completions that are to come, and None for scores.
+      readers: Of completions that have stop strings.
+      waits: Whether the device has nothing of it yet.
+    """
+
+    ticket: Ticket
+    due: set[int | None]
+    readers: dict[int, Reader]
+    waits: bool = True
+
+
+class Lane:
+    """Feeds an engine and hands on what comes out.
+
+    Attributes:
+      name: Of the model.
+      params: Its weights.
+      version: Of the weights.
+      failure: Why the engine cannot be used any more, or None.
+      last_turn: When it worked last, or got work after it had none; in seconds on the
+        monotonic clock.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        params: nnx.State,
+        *,
+        version: int,
+        pieces: Pieces,
+        slices: Slices,
+    ):
+        """Begins without requests.
+
+        Args:
+          name: Of the model.
+          engine: Used by nobody else from now on.
+          params: Its weights.
+          version: Of the weights.
+          pieces: Of its tokenizer, for stop strings; empty where there are none.
+          slices: How long it works at a time.
+        """
+        self.name = name
+        self.params = params
+        self.version = version
+        self.failure: Exception | None = None
+        self.last_turn = 0.0
+        self._engine = engine
+        self._pieces = pieces
+        self._slices = slices
+        self._runs: dict[int, _Run] = {}
+        self._held: list[Ticket] = []  # wait for a slot for their grammar
+        self._littered = False  # something was cancelled since the last turn
+        self._ended = dict(done=0, cancelled=0, expired=0, failed=0)
+        self._queued: list[float] = [0, 0.0, 0.0]  # how many, seconds, the longest
+
+    @property
+    def busy(self) -> bool:
+        """Says whether anything is to be done."""
+        return bool(self._runs or self._held or self._littered)
+
+    def urgency(self) -> tuple[float, float]:
+        """Returns the smallest priority, and when its oldest request came."""
+        tickets = ((float(t.request.priority), t.submitted) for t in self._tickets())
+        return min(tickets, default=(math.inf, 0.0))
+
+    def expiry(self) -> float | None:
+        """Returns when the first deadline passes, on the monotonic clock."""
+        times = [t.expires for t in self._tickets() if t.expires is not None]
+        return min(times, default=None)
+
+    def take(self, ticket: Ticket) -> None:
+        """Hands a request to the engine; one that it refuses fails."""
+        if self.failure is not None:
+            self._ended["failed"] += 1
+            ticket.fail(self.failure)
+        elif self._lacks_slot(ticket):
+            self._held.append(ticket)
+        else:
+            self._submit(ticket)
+
+    def give_up(self, ticket: Ticket, error: Exception, why: str) -> None:
+        """Ends a request early, if it has not ended; `why` is what it counts as."""
+        if ticket.done:
+            return
+        if ticket in self._held:
+            self._held.remove(ticket)
+        else:
+            self._drop(self._number(ticket))
+        self._ended[why] += 1
+        ticket.fail(error)
+        self._release()
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Ends a request that nobody wants any more."""
+        self.give_up(ticket, Cancelled("the request was cancelled"), "cancelled")
+
+    def fail(self, error: Exception) -> None:
+        """Ends all requests, now and in future, after the engine has failed."""
+        self.failure = error
+        tickets = list(self._tickets())
+        self._runs.clear()
+        self._held.clear()
+        self._littered = False
+        self._ended["failed"] += len(tickets)
+        for ticket in tickets:
+            ticket.fail(error)
+
+    def turn(self) -> None:
+        """Works for a slice, and hands out what it gave."""
+        self.expire()
+        if self._littered and not self._runs:
+            # Pages of what was cancelled come free.
+            self._engine.step(self.params, version=self.version)
+        self._littered = False
+        if not self._runs:
+            return
+        watched = [
+            number
+            for number, run in self._runs.items()
+            if run.ticket.drafts or run.ticket.stop_strings
+        ]
+        rounds = self._slices.drafted_rounds if watched else self._slices.rounds
+        # A completion leaves at once. Prompts that are only scored are done many at a
+        # time, every few milliseconds: handing each out would cost more than it.
+        writes = any(run.ticket.request.seeds for run in self._runs.values())
+        parts = self._engine.step(
+            self.params,
+            version=self.version,
+            most_rounds=rounds,
+            enough=1 if writes else _NO_LIMIT,
+        )
+        self._note_begun()
+        for part in parts:
+            self._deliver(part)
+        watched = [number for number in watched if number in self._runs]
+        if watched:
+            for part in self._engine.drafts(watched):
+                self._deliver_draft(part)
+        self.expire()
+
+    def expire(self) -> None:
+        """Ends the requests whose time is over, with what they have got."""
+        now = time.monotonic()
+        late = [
+            t for t in self._tickets() if t.expires is not None and t.expires <= now
+        ]
+        for ticket in late:
+            partial = self._partial(ticket)
+            seconds = ticket.expires - ticket.submitted
+            error = DeadlinePassed(f"not done after {seconds:g} s", partial)
+            self.give_up(ticket, error, "expired")
+
+    def sleep(self) -> None:
+        """Lets the engine sleep, unless it has work."""
+        if self.failure is None and not (self._runs or self._held):
+            self._engine.sleep()
+            self._littered = False
+
+    def figures(self) -> dict[str, float | int]:
+        """Returns what has been done so far, and how things stand.
+
+        Keys: `requests_waiting` (nothing of them on the device), `requests_running`,
+        `requests_done`, `_cancelled`, `_expired` (at their deadline), `_failed`;
+        `queue_seconds_mean` and `_max`, from being handed in to the device; `device_
+        seconds`; `tokens_per_second` and `prompt_tokens_per_second` of these;
+        `pages_in_use` and `pages`; `prefix_hit_share` of prompt tokens; `preempted`
+        completions; `version` of the weights.
+        """
+        counts, held = self._engine.statistics(), self._engine.held()
+        count, seconds, longest = self._queued
+        waiting = sum(run.waits for run in self._runs.values())
+        device = self._engine.device_seconds
+        prompts = counts["found"] + counts["read"]
+        return {
+            "requests_waiting": waiting + len(self._held),
+            "requests_running": len(self._runs) - waiting,
+            **{f"requests_{how}": number for how, number in self._ended.items()},
+            "queue_seconds_mean": seconds / max(count, 1),
+            "queue_seconds_max": longest,
+            "device_seconds": device,
+            "tokens_per_second": counts["decoded"] / device if device else 0.0,
+            "prompt_tokens_per_second": counts["read"] / device if device else 0.0,
+            "pages_in_use": int((held > 0).sum()),
+            "pages": int(np.size(held)),
+            "prefix_hit_share": counts["found"] / max(prompts, 1),
+            "preempted": counts["preempted"],
+            "version": self.version,
+        }
+
+    def _tickets(self) -> Iterator[Ticket]:
+        for run in self._runs.values():
+            yield run.ticket
+        yield from self._held
+
+    def _number(self, ticket: Ticket) -> int:
+        return next(n for n, run in self._runs.items() if run.ticket is ticket)
+
+    def _lacks_slot(self, ticket: Ticket) -> bool:
+        """Says whether all slots hold other grammars that are in use."""
+        wanted = _grammar(ticket)
+        if wanted is None:
+            return False
+        used = {_grammar(run.ticket) for run in self._runs.values()} - {None}
+        return wanted not in used and len(used) >= self._engine.sizes.grammars
+
+    def _submit(self, ticket: Ticket) -> None:
+        try:
+            number = self._engine.submit(ticket.request)
+        except ValueError as error:  # it can never be served
+            self._ended["failed"] += 1
+            ticket.fail(error)
+            return
+        due: set[int | None] = set(range(len(ticket.request.seeds)))
+        if ticket.request.scored:
+            due.add(None)
+        self._runs[number] = _Run(ticket=ticket, due=due, readers={})
+
+    def _release(self) -> None:
+        """Hands over requests that have waited for a grammar's slot."""
+        waiting, self._held = self._held, []
+        for ticket in waiting:
+            self.take(ticket)
+
+    def _note_begun(self) -> None:
+        now = time.monotonic()
+        for number, run in self._runs.items():
+            if run.waits and not self._engine.waits(number):
+                run.waits = False
+                seconds = now - run.ticket.submitted
+                count, total, longest = self._queued
+                self._queued = [count + 1, total + seconds, max(longest, seconds)]
+
+    def _deliver(self, part: Part) -> None:
+        run = self._runs.get(part.request)
+        if run is None or part.sample not in run.due:
+            return  # its listener failed, or it met a stop string, meanwhile
+        if part.completion is not None and run.ticket.stop_strings:
+            cut = self._stopped(run, part.sample, part.completion)
+            part = dataclasses.replace(part, completion=cut or part.completion)
+        self._hand_over(run, part)
+
+    def _deliver_draft(self, part: Part) -> None:
+        run = self._runs.get(part.request)
+        if run is None or part.sample not in run.due:
+            return
+        if run.ticket.stop_strings:
+            cut = self._stopped(run, part.sample, part.completion)
+            if cut is not None:
+                self._engine.cancel(part.request, part.sample)
+                self._littered = True
+                part = dataclasses.replace(part, completion=cut)
+                self._hand_over(run, part)
+                return
+        if run.ticket.drafts:
+            self._guarded(run, part)
+
+    def _hand_over(self, run: _Run, part: Part) -> None:
+        """Hands out what has ended."""
+        run.due.remove(part.sample)
+        if not run.due:
+            del self._runs[part.request]
+            self._ended["done"] += 1
+        self._guarded(run, dataclasses.replace(part, last=not run.due))
+        if not run.due:
+            self._release()
+
+    def _guarded(self, run: _Run, part: Part) -> None:
+        """Tells the ticket; what its listener raises is the end of it alone."""
+        try:
+            run.ticket.deliver(part)
+        except Exception as error:  # the caller's code, which may raise anything
+            if run.due:
+                self._drop(part.request)
+            run.ticket.fail(error)
+
+    def _drop(self, number: int) -> None:
+        del self._runs[number]
+        self._engine.cancel(number)
+        self._littered = True
+
+    def _stopped(
+        self, run: _Run, sample: int, completion: Completion
+    ) -> Completion | None:
+        """Returns a completion up to its first stop string; None if it has none."""
+        reader = run.readers.get(sample)
+        if reader is None or not reader.follows(completion.tokens):
+            # Drawn anew with other weights, after it had lost its pages.
+            reader = Reader(self._pieces, run.ticket.stop_strings)
+            run.readers[sample] = reader
+        reader.read(completion.tokens)
+        if completion.finished or completion.ended == "length":
+            reader.end()
+        return _cut(completion, reader.count) if reader.stopped else None
+
+    def _partial(self, ticket: Ticket) -> tuple[Completion | None, ...]:
+        """Returns what the completions of a request have got so far."""
+        partial = list(ticket.completions)
+        if ticket not in self._held:
+            for draft in self._engine.drafts([self._number(ticket)]):
+                partial[draft.sample] = draft.completion
+        return tuple(partial)
+
+
+def _grammar(ticket: Ticket) -> Grammar | None:
+    sampling = ticket.request.sampling
+    return None if sampling is None else sampling.grammar
+
+
+def _cut(completion: Completion, count: int) -> Completion:
+    """Returns the first tokens, as a completion that came to its end."""
+    return Completion(
+        tokens=completion.tokens[:count],
+        logprobs=completion.logprobs[:count],
+        raw_logprobs=completion.raw_logprobs[:count],
+        versions=completion.versions[:count],
+        ended="end",
+    )
