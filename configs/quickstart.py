@@ -98,9 +98,8 @@ def get_config() -> mlc.ConfigDict:
     )
     config.serving = dict(  # requests of all kinds share the devices
         priorities=dict(policy=0, untrained=0, base=0, judge=1, generator=2),
-        slices=dict(rounds=32, drafted_rounds=8),  # tokens before another one's turn
+        rounds=32,  # tokens of each completion before another one's turn
         patience=1.0,  # seconds of waiting that count as one step of priority
-        most_requests=4096,
     )
     config.sandbox = dict(
         cpu_seconds=8.0,

@@ -120,10 +120,11 @@ class BenchInt8:
 
     def _client(self, variant: Variant) -> client.Direct:
         policy = self.load(variant.dtype)
-        model = nnx.merge(policy.graphdef, policy.params)
-        sizes = sizing.plan(
-            model.config,
-            variant.stored.pages_dtype(variant.dtype),
+        engine = Engine.sized(
+            policy.graphdef,
+            policy.params,
+            end_id=self.end_id,
+            stored=variant.stored,
             rows=self.rows,
             group=self.group_size,
             max_prompt=max(map(len, self.prompts)) + self.sampling.max_new_tokens,
@@ -131,14 +132,6 @@ class BenchInt8:
             page_size=self.page_size,
             read_tokens=_READ_TOKENS,
             free_bytes=sizing.free_bytes(),
-        )
-        engine = Engine(
-            policy.graphdef,
-            model.config,
-            model.compute,
-            sizes,
-            end_id=self.end_id,
-            stored=variant.stored,
         )
         return client.Direct(engine, policy.params, version=0)
 

@@ -145,10 +145,10 @@ class Engines:
         self._models = {name: model for name, (model, _) in wanted.items()}
         self._scheduler: Scheduler | None = None
         if jax.process_count() == 1:
+            rounds = config.serving.rounds
             self._scheduler = Scheduler(
-                slices=Slices(**config.serving.slices),
+                slices=Slices(rounds=rounds, drafted_rounds=rounds),
                 patience=config.serving.patience,
-                most_requests=config.serving.most_requests,
             )
         self._planned_bytes = 0  # of engines so far, which do not hold them yet
         self._lanes: dict[str, _Lane] = {}

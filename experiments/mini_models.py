@@ -286,9 +286,10 @@ def make_judge(
 
     def evaluate(model) -> dict[str, float]:
         graphdef, params = nnx.split(model, nnx.Param)
-        sizes = sizing.plan(
-            model.config,
-            model.compute.dtype,
+        engine = Engine.sized(
+            graphdef,
+            params,
+            end_id=tokenizer.end_id,
             rows=1,
             group=1,
             max_prompt=256,
@@ -297,9 +298,6 @@ def make_judge(
             read_tokens=256,
             free_bytes=sizing.free_bytes(),
             candidates=len(rubric.SCORES),
-        )
-        engine = Engine(
-            graphdef, model.config, model.compute, sizes, end_id=tokenizer.end_id
         )
         client = Direct(engine, params, version=0)
         return _accuracy(client, held_out, tokenizer=tokenizer, style=style)

@@ -6,7 +6,6 @@ import pathlib
 import socket
 from typing import Any
 
-from flax import nnx
 import ml_collections as mlc
 import uvicorn
 
@@ -147,25 +146,19 @@ def _serve(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) ->
 def _engine(
     config: mlc.ConfigDict, model: models.Model, tokenizer: ChatTokenizer
 ) -> Engine:
-    whole = nnx.merge(model.graphdef, model.params)
     stored, section = engines.stored(config), config.engine.to_dict()
     for name in ("weights", "pages"):
         del section[name]
+    free = sizing.free_bytes() - section.pop("reserve_bytes")
     with checks.blame("config.engine", section):
-        sizes = sizing.plan(
-            whole.config,
-            stored.pages_dtype(whole.compute.dtype),
-            free_bytes=sizing.free_bytes() - section.pop("reserve_bytes"),
+        return Engine.sized(
+            model.graphdef,
+            model.params,
+            end_id=tokenizer.end_id,
+            stored=stored,
+            free_bytes=free,
             **section,
         )
-    return Engine(
-        model.graphdef,
-        whole.config,
-        whole.compute,
-        sizes,
-        end_id=tokenizer.end_id,
-        stored=stored,
-    )
 
 
 def _key(variable: str, file: str, root: pathlib.Path) -> str:

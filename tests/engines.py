@@ -2,9 +2,6 @@
 
 import functools
 
-from flax import nnx
-
-from datachef_jax.sampling import sizing
 from datachef_jax.sampling.engine import Engine
 from datachef_jax.serving.client import Direct
 
@@ -13,16 +10,15 @@ _MEMORY = 2**30
 
 def make(graphdef, params, *, end_id, page_size=16, **needs):
     """Returns an engine with room for these needs; see `sizing.plan`."""
-    model = nnx.merge(graphdef, params)
     needs = dict(rows=16, group=4, read_tokens=64) | needs
-    sizes = sizing.plan(
-        model.config,
-        model.compute.dtype,
+    return Engine.sized(
+        graphdef,
+        params,
+        end_id=end_id,
         page_size=page_size,
         free_bytes=_MEMORY,
         **needs,
     )
-    return Engine(graphdef, model.config, model.compute, sizes, end_id=end_id)
 
 
 def client(graphdef, params, **needs):

@@ -1,6 +1,7 @@
 """Between the host's requests and the device's arrays, both ways."""
 
 from collections.abc import Sequence
+from collections.abc import Set
 import dataclasses
 import hashlib
 
@@ -106,7 +107,9 @@ def hashes(
     return words
 
 
-def fill(prompts: states.Prompts, i: int, name: int, line: Line) -> None:
+def fill(
+    prompts: states.Prompts, i: int, name: int, line: Line, *, unwanted: Set[int]
+) -> None:
     """Writes all that the device wants to know of a line.
 
     Args:
@@ -114,6 +117,7 @@ def fill(prompts: states.Prompts, i: int, name: int, line: Line) -> None:
       i: Where in them.
       name: By which the device is to call the line.
       line: The line.
+      unwanted: Those of its completions that were cancelled while it waited.
     """
     request = line.request
     sampling = request.sampling or _GREEDY
@@ -125,6 +129,7 @@ def fill(prompts: states.Prompts, i: int, name: int, line: Line) -> None:
     seeds = [request.seeds[sample] for sample in line.samples]
     prompts.seeds[i, : len(seeds)] = seeds
     prompts.wanted[i] = len(seeds)
+    prompts.unwanted[i, : len(seeds)] = [x in unwanted for x in line.samples]
     drawing, settings = prompts.drawing, prompts.drawing.settings
     settings.temperature[i] = sampling.temperature
     settings.top_k[i], settings.top_p[i] = sampling.top_k, sampling.top_p

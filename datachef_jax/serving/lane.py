@@ -6,13 +6,12 @@ import math
 import time
 
 from flax import nnx
-import numpy as np
-
 from datachef_jax.sampling.engine import Engine
 from datachef_jax.sampling.grammar import Grammar
 from datachef_jax.sampling.request import Part
+from datachef_jax.serving.figures import Figures
 from datachef_jax.serving.reader import Pieces
-from datachef_jax.serving.reader import Reader
+from datachef_jax.serving.running import Running
 from datachef_jax.serving.ticket import Cancelled
 from datachef_jax.serving.ticket import DeadlinePassed
 from datachef_jax.serving.ticket import Ticket
@@ -32,23 +31,6 @@ class Slices:
 
     rounds: int
     drafted_rounds: int
-
-
-@dataclasses.dataclass(kw_only=True)
-class _Run:
-    """A request in the engine.
-
-    Attributes:
-      ticket: Whose it is.
-      due: Completions that are to come, and None for scores.
-      readers: Of completions that have stop strings.
-      waits: Whether the device has nothing of it yet.
-    """
-
-    ticket: Ticket
-    due: set[int | None]
-    readers: dict[int, Reader]
-    waits: bool = True
 
 
 class Lane:
@@ -91,11 +73,10 @@ class Lane:
         self._engine = engine
         self._pieces = pieces
         self._slices = slices
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, Running] = {}
         self._held: list[Ticket] = []  # wait for a slot for their grammar
         self._littered = False  # something was cancelled since the last turn
-        self._ended = dict(done=0, cancelled=0, expired=0, failed=0)
-        self._queued: list[float] = [0, 0.0, 0.0]  # how many, seconds, the longest
+        self._figures = Figures()
 
     @property
     def busy(self) -> bool:
@@ -115,7 +96,7 @@ class Lane:
     def take(self, ticket: Ticket) -> None:
         """Hands a request to the engine; one that it refuses fails."""
         if self.failure is not None:
-            self._ended["failed"] += 1
+            self._figures.ended["failed"] += 1
             ticket.fail(self.failure)
         elif self._lacks_slot(ticket):
             self._held.append(ticket)
@@ -130,7 +111,7 @@ class Lane:
             self._held.remove(ticket)
         else:
             self._drop(self._number(ticket))
-        self._ended[why] += 1
+        self._figures.ended[why] += 1
         ticket.fail(error)
         self._release()
 
@@ -145,7 +126,7 @@ class Lane:
         self._runs.clear()
         self._held.clear()
         self._littered = False
-        self._ended["failed"] += len(tickets)
+        self._figures.ended["failed"] += len(tickets)
         for ticket in tickets:
             ticket.fail(error)
 
@@ -158,11 +139,7 @@ class Lane:
         self._littered = False
         if not self._runs:
             return
-        watched = [
-            number
-            for number, run in self._runs.items()
-            if run.ticket.drafts or run.ticket.stop_strings
-        ]
+        watched = [number for number, run in self._runs.items() if run.watched]
         rounds = self._slices.drafted_rounds if watched else self._slices.rounds
         # A completion leaves at once. Prompts that are only scored are done many at a
         # time, every few milliseconds: handing each out would cost more than it.
@@ -201,35 +178,14 @@ class Lane:
             self._littered = False
 
     def figures(self) -> dict[str, float | int]:
-        """Returns what has been done so far, and how things stand.
-
-        Keys: `requests_waiting` (nothing of them on the device), `requests_running`,
-        `requests_done`, `_cancelled`, `_expired` (at their deadline), `_failed`;
-        `queue_seconds_mean` and `_max`, from being handed in to the device; `device_
-        seconds`; `tokens_per_second` and `prompt_tokens_per_second` of these;
-        `pages_in_use` and `pages`; `prefix_hit_share` of prompt tokens; `preempted`
-        completions; `version` of the weights.
-        """
-        counts, held = self._engine.statistics(), self._engine.held()
-        count, seconds, longest = self._queued
+        """Returns what has been done so far, and how things stand; see `Figures`."""
         waiting = sum(run.waits for run in self._runs.values())
-        device = self._engine.device_seconds
-        prompts = counts["found"] + counts["read"]
-        return {
-            "requests_waiting": waiting + len(self._held),
-            "requests_running": len(self._runs) - waiting,
-            **{f"requests_{how}": number for how, number in self._ended.items()},
-            "queue_seconds_mean": seconds / max(count, 1),
-            "queue_seconds_max": longest,
-            "device_seconds": device,
-            "tokens_per_second": counts["decoded"] / device if device else 0.0,
-            "prompt_tokens_per_second": counts["read"] / device if device else 0.0,
-            "pages_in_use": int((held > 0).sum()),
-            "pages": int(np.size(held)),
-            "prefix_hit_share": counts["found"] / max(prompts, 1),
-            "preempted": counts["preempted"],
-            "version": self.version,
-        }
+        return self._figures.report(
+            self._engine,
+            waiting=waiting + len(self._held),
+            running=len(self._runs) - waiting,
+            version=self.version,
+        )
 
     def _tickets(self) -> Iterator[Ticket]:
         for run in self._runs.values():
@@ -251,13 +207,10 @@ class Lane:
         try:
             number = self._engine.submit(ticket.request)
         except ValueError as error:  # it can never be served
-            self._ended["failed"] += 1
+            self._figures.ended["failed"] += 1
             ticket.fail(error)
             return
-        due: set[int | None] = set(range(len(ticket.request.seeds)))
-        if ticket.request.scored:
-            due.add(None)
-        self._runs[number] = _Run(ticket=ticket, due=due, readers={})
+        self._runs[number] = Running(ticket, self._pieces)
 
     def _release(self) -> None:
         """Hands over requests that have waited for a grammar's slot."""
@@ -270,45 +223,37 @@ class Lane:
         for number, run in self._runs.items():
             if run.waits and not self._engine.waits(number):
                 run.waits = False
-                seconds = now - run.ticket.submitted
-                count, total, longest = self._queued
-                self._queued = [count + 1, total + seconds, max(longest, seconds)]
+                self._figures.begun(now - run.ticket.submitted)
 
     def _deliver(self, part: Part) -> None:
         run = self._runs.get(part.request)
         if run is None or part.sample not in run.due:
             return  # its listener failed, or it met a stop string, meanwhile
-        if part.completion is not None and run.ticket.stop_strings:
-            cut = self._stopped(run, part.sample, part.completion)
-            part = dataclasses.replace(part, completion=cut or part.completion)
-        self._hand_over(run, part)
+        self._hand_over(run, run.cut(part)[0])
 
     def _deliver_draft(self, part: Part) -> None:
         run = self._runs.get(part.request)
         if run is None or part.sample not in run.due:
             return
-        if run.ticket.stop_strings:
-            cut = self._stopped(run, part.sample, part.completion)
-            if cut is not None:
-                self._engine.cancel(part.request, part.sample)
-                self._littered = True
-                part = dataclasses.replace(part, completion=cut)
-                self._hand_over(run, part)
-                return
-        if run.ticket.drafts:
+        part, stopped = run.cut(part)
+        if stopped:
+            self._engine.cancel(part.request, part.sample)
+            self._littered = True
+            self._hand_over(run, part)
+        elif run.ticket.drafts:
             self._guarded(run, part)
 
-    def _hand_over(self, run: _Run, part: Part) -> None:
+    def _hand_over(self, run: Running, part: Part) -> None:
         """Hands out what has ended."""
         run.due.remove(part.sample)
         if not run.due:
             del self._runs[part.request]
-            self._ended["done"] += 1
+            self._figures.ended["done"] += 1
         self._guarded(run, dataclasses.replace(part, last=not run.due))
         if not run.due:
             self._release()
 
-    def _guarded(self, run: _Run, part: Part) -> None:
+    def _guarded(self, run: Running, part: Part) -> None:
         """Tells the ticket; what its listener raises is the end of it alone."""
         try:
             run.ticket.deliver(part)
@@ -322,20 +267,6 @@ class Lane:
         self._engine.cancel(number)
         self._littered = True
 
-    def _stopped(
-        self, run: _Run, sample: int, completion: Completion
-    ) -> Completion | None:
-        """Returns a completion up to its first stop string; None if it has none."""
-        reader = run.readers.get(sample)
-        if reader is None or not reader.follows(completion.tokens):
-            # Drawn anew with other weights, after it had lost its pages.
-            reader = Reader(self._pieces, run.ticket.stop_strings)
-            run.readers[sample] = reader
-        reader.read(completion.tokens)
-        if completion.finished or completion.ended == "length":
-            reader.end()
-        return _cut(completion, reader.count) if reader.stopped else None
-
     def _partial(self, ticket: Ticket) -> tuple[Completion | None, ...]:
         """Returns what the completions of a request have got so far."""
         partial = list(ticket.completions)
@@ -348,14 +279,3 @@ class Lane:
 def _grammar(ticket: Ticket) -> Grammar | None:
     sampling = ticket.request.sampling
     return None if sampling is None else sampling.grammar
-
-
-def _cut(completion: Completion, count: int) -> Completion:
-    """Returns the first tokens, as a completion that came to its end."""
-    return Completion(
-        tokens=completion.tokens[:count],
-        logprobs=completion.logprobs[:count],
-        raw_logprobs=completion.raw_logprobs[:count],
-        versions=completion.versions[:count],
-        ended="end",
-    )

@@ -43,20 +43,22 @@ class Scheduler:
     its requests fail with what it raised, and so do later ones.
     """
 
-    def __init__(self, *, slices: Slices, patience: float, most_requests: int):
+    def __init__(
+        self, *, slices: Slices, patience: float, most_requests: int | None = None
+    ):
         """Starts the thread.
 
         Args:
           slices: How long an engine works at a time.
           patience: Seconds of waiting that count as much as one step of priority.
-          most_requests: Under way or waiting in each engine at a time, those of
-            `client` aside; more are refused.
+          most_requests: Under way or waiting in each engine at a time; more are
+            refused. None where all who ask wait for what they asked.
         """
         self._slices = slices
         self._patience = patience
         self._most_requests = most_requests
         self._lanes: dict[str, Lane] = {}
-        self._open: dict[str, int] = {}  # requests that the bound counts
+        self._open: dict[str, int] = {}  # requests of each model
         self._lock = threading.Lock()  # of `_open` and `_closed`
         self._closed = False
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -105,7 +107,6 @@ class Scheduler:
         seconds: float | None = None,
         listen: Callable[[Event], None] = ignore,
         drafts: bool = False,
-        bounded: bool = True,
     ) -> Ticket:
         """Hands in a request; any thread may.
 
@@ -117,7 +118,6 @@ class Scheduler:
           seconds: After which the request fails with `DeadlinePassed`.
           listen: Told of every event in the scheduler's thread: it must be quick.
           drafts: Whether to tell of unfinished completions after every slice.
-          bounded: Whether it counts towards the bound, and can be refused.
 
         Raises:
           QueueFull: If there are too many.
@@ -140,21 +140,20 @@ class Scheduler:
         with self._lock:
             if self._closed:
                 raise Closed("the scheduler is closed")
-            if bounded and self._open[name] >= self._most_requests:
+            most = self._most_requests
+            if most is not None and self._open[name] >= most:
                 raise QueueFull(
                     f"{self._open[name]} requests to {name} are under way or waiting"
                 )
-            if bounded:
-                self._open[name] += 1
-                ticket.when_done(lambda: self._leave(name))
+            self._open[name] += 1
+            ticket.when_done(lambda: self._leave(name))
             self._put(lambda: self._lanes[name].take(ticket))
         return ticket
 
     def client(self, name: str, *, priority: int) -> Client:
         """Returns a client of a model whose requests have this priority.
 
-        Smaller goes first. Its calls may be made from any thread, several at a time,
-        and are not bounded in number: their callers wait for them.
+        Smaller goes first. Its calls may be made from any thread, several at a time.
         """
         return _Scheduled(self, name, priority)
 
@@ -327,5 +326,4 @@ class _Scheduled(Client):
                 self._name,
                 dataclasses.replace(request, priority=self._priority),
                 listen=lambda event: events.put((i, event)),
-                bounded=False,
             )

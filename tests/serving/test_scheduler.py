@@ -179,9 +179,6 @@ def test_more_requests_than_the_bound_are_refused(start):
     go.set()
     first.result(_SECONDS), second.result(_SECONDS)
     assert made.submit("model", _request("a", 3)).result(_SECONDS).completions
-    # Callers who wait for a batch bound it themselves.
-    scores = made.client("model", priority=0).score([[5]] * 9, [7])
-    assert scores.shape == (9, 1)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -1,6 +1,7 @@
 """Tests for datachef_jax/training/loop.py."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -68,22 +69,39 @@ class _Crash(Exception):
     pass
 
 
+def _crash():
+    raise _Crash
+
+
+def _watched(stages, stage, step, happens):
+    """Returns stages of which one lets something happen in a step, and the steps begun.
+
+    It happens once, however often the stage works in that step: on as many completions
+    at a time as are there.
+    """
+    begun, happened = [], []
+
+    def watch(name, work, *args):
+        if name == "sample":
+            begun.append(1)
+        if name == stage and len(begun) == step and not happened:
+            happened.append(1)
+            happens()
+        return work(*args)
+
+    watches = {
+        name: functools.partial(watch, name, getattr(stages, name))
+        for name in ("sample", stage)
+    }
+    return dataclasses.replace(stages, **watches), begun
+
+
 @pytest.mark.parametrize("crash", ["before the first checkpoint", "after one"])
 def test_a_crash_between_checkpoints_changes_nothing(whole, tmp_path, crash):
     step = 1 if crash == "before the first checkpoint" else 3
-    stages = scripted.parts()[1]
-    calls = []
-
-    def verify(*args):
-        calls.append(1)
-        if len(calls) > step:
-            raise _Crash
-        return stages.verify(*args)
-
+    stages, _ = _watched(scripted.parts()[1], "verify", step + 1, _crash)
     with pytest.raises(_Crash):
-        scripted.run(
-            tmp_path, steps=4, stages=dataclasses.replace(stages, verify=verify)
-        )
+        scripted.run(tmp_path, steps=4, stages=stages)
     assert len(metrics.read(tmp_path / "metrics.jsonl")) == step
     # As if killed while it wrote.
     (tmp_path / "rollouts" / "step_0003.jsonl.tmp").write_text("{")
@@ -126,16 +144,9 @@ def test_what_is_not_finite_stops_the_run_and_keeps_its_checkpoints(tmp_path):
 
 @pytest.mark.parametrize("stage", ["sample", "verify", "update"])
 def test_a_sigterm_saves_what_is_done_and_stops(whole, tmp_path, stage):
-    stages = scripted.parts()[1]
-    calls = []
-
-    def noticed(*args):
-        calls.append(1)
-        if len(calls) == 4:  # in the fourth step, which would be saved; not the third
-            os.kill(os.getpid(), signal.SIGTERM)
-        return getattr(stages, stage)(*args)
-
-    watched = dataclasses.replace(stages, **{stage: noticed})
+    # In the fourth step, which would be saved; not the third.
+    terminate = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    watched, _ = _watched(scripted.parts()[1], stage, 4, terminate)
     with pytest.raises(preemption.Preempted):
         scripted.run(tmp_path, steps=6, stages=watched)
     # The update of a step that has come so far is not thrown away.
@@ -147,20 +158,7 @@ def test_a_sigterm_saves_what_is_done_and_stops(whole, tmp_path, stage):
 
 
 def test_what_a_killed_step_had_sampled_is_not_sampled_again(whole, tmp_path):
-    stages = scripted.parts()[1]
-    sampled, verified = [], []
-
-    def sample(*args):
-        sampled.append(1)
-        return stages.sample(*args)
-
-    def verify(*args):
-        verified.append(1)
-        if len(verified) == 3:
-            raise _Crash
-        return stages.verify(*args)
-
-    watched = dataclasses.replace(stages, sample=sample, verify=verify)
+    watched, sampled = _watched(scripted.parts()[1], "verify", 3, _crash)
     with pytest.raises(_Crash):
         scripted.run(tmp_path, steps=4, stages=watched)
     assert len(sampled) == 3  # the third step's before it was killed
