@@ -59,9 +59,9 @@ class Needs:
                 )
             case "judge":  # scores, and writes nothing
                 return Need(
-                    rows=1,
+                    rows=0,
                     max_prompt=config.judge.max_prompt_tokens,
-                    max_new_tokens=1,
+                    max_new_tokens=0,
                     candidates=len(rubric.SCORES),
                 )
             case "generator" | "base":

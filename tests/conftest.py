@@ -7,18 +7,27 @@ import jax
 from jaxtyping import install_import_hook
 import pytest
 
-# With a GPU: JAX_PLATFORMS=cuda python -m pytest -m gpu
+# With a GPU: JAX_PLATFORMS=cuda python -m pytest -n 0 -m gpu
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS") or "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Also for the processes that tests start; most programs are compiled several times.
 _PROGRAMS = pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache" / "programs"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_PROGRAMS))
-jax.config.update(
-    "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+# Compiling is most of the time. Proofs that are slow run as users' programs do.
+_QUICK = (
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
 )
 # Before any import of the package: checks each shape annotation at run time.
 install_import_hook("datachef_jax", "beartype.beartype")
+
+
+def pytest_configure(config):
+    """Lets the default suite compile without optimisation."""
+    if "not slow" in config.option.markexpr:
+        os.environ["XLA_FLAGS"] = f"{_QUICK} {os.environ.get('XLA_FLAGS', '')}"
 
 
 @pytest.fixture

@@ -8,17 +8,21 @@ from datachef_jax.serving.client import Direct
 _MEMORY = 2**30
 
 
-def make(graphdef, params, *, end_id, page_size=16, **needs):
-    """Returns an engine with room for these needs; see `sizing.plan`."""
-    needs = dict(rows=16, group=4, read_tokens=64) | needs
-    return Engine.sized(
-        graphdef,
-        params,
-        end_id=end_id,
-        page_size=page_size,
+def make(graphdef, params, *, end_id, **changes):
+    """Returns an engine; see `sizing.plan`.
+
+    Whose needs are alike share a compiled program.
+    """
+    needs = dict(
+        rows=16,
+        group=8,
+        max_prompt=48,
+        max_new_tokens=12,
+        page_size=16,
+        read_tokens=64,
         free_bytes=_MEMORY,
-        **needs,
     )
+    return Engine.sized(graphdef, params, end_id=end_id, **(needs | changes))
 
 
 def client(graphdef, params, **needs):

@@ -203,7 +203,7 @@ class Engine:
 
     def drafts(self, numbers: Sequence[int]) -> list[Part]:
         """Returns what running completions of some requests have got so far."""
-        if self._kept is None:
+        if self._kept is None or not self.sizes.rows:
             return []
         rows = jax.device_get(shards.read(self._kept.rows))
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)

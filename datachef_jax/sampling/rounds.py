@@ -80,11 +80,11 @@ def work(
         state = schedule.admit(schedule.release_finished(state))
         state = _read(model, state, sizes)
         state = _score(model, state, sizes)
-        state = schedule.start(state)
-        state = _decode(model, state, grammars, end_id)
+        if sizes.rows:
+            state = _decode(model, schedule.start(state), grammars, end_id)
+            state = schedule.retire(state)
         counts = state.counts
         state = state._replace(counts=counts._replace(rounds=counts.rounds + 1))
-        state = schedule.retire(state)
         return state, goes_on(state, before)
 
     start = _progress(state)

@@ -12,7 +12,7 @@ from datachef_jax.parallel import sharding
 from datachef_jax.sampling.state import Sizes
 
 _READ_PROMPTS = 8  # prompts read side by side
-_AHEAD = 16  # prompts on the device that wait for a row
+_AHEAD = 32  # prompts on the device that wait for a row, or to be scored
 _READS = 2  # batches of prompts' tokens between two tokens of every row
 
 
@@ -39,30 +39,25 @@ def plan(
     for the prompts that are read beside them; or as many as there is memory for: then
     some requests wait, or are preempted.
 
+    What is not named here is as in `Sizes`.
+
     Args:
       config: The model's sizes.
       dtype: Of keys and values.
-      rows: As in `Sizes`, as are those not named here.
       group: Completions of one prompt, usually and at most.
-      max_prompt: See `Sizes`.
-      max_new_tokens: See `Sizes`.
-      page_size: See `Sizes`.
-      read_tokens: See `Sizes`.
       free_bytes: That pages may take on one device.
-      candidates: See `Sizes`, as for all further ones.
-      stop_ids: See `Sizes`.
-      grammars: See `Sizes`.
-      grammar_states: See `Sizes`.
-      grammar_classes: See `Sizes`.
 
     Raises:
       ValueError: If not even one request fits, and the message has the numbers; or if
-        the page size is no power of two; or if no kernel reads such keys and values.
+        the page size is no power of two; or if there are rows, but no tokens for them,
+        or the other way round; or if no kernel reads such keys and values.
     """
     if page_size & (page_size - 1):
         raise ValueError(f"page_size {page_size} is not a power of two")
+    if rows < 0 or bool(rows) != bool(max_new_tokens):
+        raise ValueError(f"{rows} rows for completions of {max_new_tokens} tokens")
     prompt_pages = -(-max_prompt // page_size)
-    own_pages = -(-max_new_tokens // page_size) + 1
+    own_pages = -(-max_new_tokens // page_size) + 1 if rows else 0
     decoding = -(-rows // group)
     wanted = rows * own_pages + (decoding + _READ_PROMPTS) * prompt_pages
     least = prompt_pages + own_pages

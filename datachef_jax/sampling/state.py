@@ -28,7 +28,8 @@ class Sizes:
     """The engine's shapes, all fixed when it is compiled.
 
     Attributes:
-      rows: Completions decoded at a time. A multiple of 16 keeps a CPU's vectors full.
+      rows: Completions decoded at a time; 0 where there are only scores. A multiple of
+        16 keeps a CPU's vectors full.
       prompts: Prompts that wait, are read or start completions at a time.
       group: Most completions of one prompt.
       pages: Of the pool.
@@ -60,6 +61,11 @@ class Sizes:
     grammars: int
     grammar_states: int
     grammar_classes: int
+
+    @property
+    def lines(self) -> int:
+        """Returns how much can be ready before the host has to fetch it."""
+        return max(self.rows, self.prompts)
 
     @property
     def prompt_pages(self) -> int:
@@ -183,7 +189,7 @@ def empty(
       pages_dtype: Of keys and values.
     """
     embed, zero = config.hidden_size, jnp.zeros((), jnp.int32)
-    lines = sizes.rows
+    lines = sizes.lines
 
     def drawn(n: int) -> dict[str, Array]:
         shape = (n, sizes.max_new_tokens)

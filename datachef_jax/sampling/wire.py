@@ -66,8 +66,13 @@ def check(request: Request, sizes: Sizes, vocab_size: int) -> None:
             f"{len(request.candidates)} candidates, at most {sizes.candidates}"
         )
     _require_ids(request.candidates, vocab_size, "candidates")
+    pages = -(-length // sizes.page_size)
+    if pages > sizes.pages:
+        raise ValueError(f"the prompt needs {pages} pages, there are {sizes.pages}")
     if not request.seeds:
         return
+    if not sizes.rows:
+        raise ValueError("completions are asked for, the engine has rows for none")
     sampling = request.sampling
     if sampling is None:
         raise ValueError("seeds without sampling")

@@ -26,9 +26,7 @@ def _task(examples=_EXAMPLES, *, contract="boxed", metric="math"):
 
 
 def _evaluate(graphdef, params, tokenizer, task):
-    client = engines.client(
-        graphdef, params, max_prompt=48, max_new_tokens=12, end_id=tokenizer.end_id
-    )
+    client = engines.client(graphdef, params, end_id=tokenizer.end_id)
     return evaluate.evaluate(client, tokenizer, task, max_new_tokens=12)
 
 

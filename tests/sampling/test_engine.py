@@ -1,7 +1,5 @@
 """Tests for datachef_jax/sampling/engine.py."""
 
-import dataclasses
-
 from flax import nnx
 import jax
 import numpy as np
@@ -33,7 +31,7 @@ _SIZES = state.Sizes(
     candidates=3,
     grammars=1,
     grammar_states=4,
-    grammar_classes=3,
+    grammar_classes=4,
 )
 
 
@@ -226,21 +224,12 @@ def test_stop_tokens_end_a_completion(parts):
 
 
 def test_a_grammar_is_kept_to(parts):
-    _, params, made = parts
     # Class 0 is forbidden; 5 and then 9, as often as wanted, before the end token.
     classes = np.zeros(64, np.uint16)
     classes[[5, 9, _END]] = 1, 2, 3
     next_state = np.array([[-1, 1, -1, 0], [-1, -1, 0, -1]], np.int16)
     held = grammar.Grammar(classes=classes, next_state=next_state, initial=0)
-    sizes = dataclasses.replace(_SIZES, grammar_classes=4)
-    made = engine.Engine(
-        nnx.split(parts[0], nnx.Param)[0],
-        tiny.CONFIG,
-        tiny.COMPUTE,
-        sizes,
-        end_id=_END,
-    )
-    done = client.Direct(made, parts[1], version=0).generate(
+    done = _client(parts).generate(
         _prompts(8),
         group_size=8,
         seeds=np.arange(8, dtype=np.uint32),

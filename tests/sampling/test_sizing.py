@@ -56,6 +56,14 @@ def test_other_page_sizes_are_refused():
         _plan(page_size=48)
 
 
+def test_who_only_scores_has_pages_for_prompts_alone():
+    assert _plan(rows=0, max_new_tokens=0).pages == 8 * 3
+    with pytest.raises(ValueError, match="0 rows for completions of 20 tokens"):
+        _plan(rows=0)
+    with pytest.raises(ValueError, match="8 rows for completions of 0 tokens"):
+        _plan(max_new_tokens=0)
+
+
 def test_free_memory_is_measured():
     assert 2**20 < sizing.free_bytes() < 2**50
 

@@ -93,14 +93,7 @@ def verify(asked, executions, seeds):
 def parts():
     """Returns the optimizer and the stages, compiled once for all tests."""
     graphdef, params = policy()
-    client = engines.clients(
-        graphdef,
-        params,
-        group=GROUP,
-        max_prompt=BUCKET,
-        max_new_tokens=NEW,
-        end_id=TOKENIZER.end_id,
-    )
+    client = engines.clients(graphdef, params, end_id=TOKENIZER.end_id)
     adamw = optimizer.adamw(
         0.02, warmup_steps=1, b1=0.9, b2=0.99, weight_decay=0.0, max_grad_norm=1.0
     )

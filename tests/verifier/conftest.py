@@ -6,11 +6,10 @@ from flax import nnx
 import pytest
 
 from datachef_jax import types
-from datachef_jax.sampling import engine
-from datachef_jax.sampling import state
 from datachef_jax.serving import client
 from datachef_jax.verifier import judge
 from datachef_jax.verifier import rubric
+from tests import engines
 from tests import tiny
 
 
@@ -36,25 +35,14 @@ def style():
 def make_judge(chat_tokenizer, model, style):
     """Returns a function that makes judges, all with one engine."""
     graphdef, params = nnx.split(model, nnx.Param)
-    sizes = state.Sizes(
-        rows=1,
-        prompts=8,
-        group=1,
-        pages=160,
-        page_size=16,
+    shared = engines.make(
+        graphdef,
+        params,
+        end_id=chat_tokenizer.end_id,
+        rows=0,
         max_prompt=256,
-        max_new_tokens=1,
-        read_tokens=128,
-        read_prompts=4,
-        reads=1,
-        stop_ids=1,
+        max_new_tokens=0,
         candidates=5,
-        grammars=1,
-        grammar_states=1,
-        grammar_classes=1,
-    )
-    shared = engine.Engine(
-        graphdef, model.config, tiny.COMPUTE, sizes, end_id=chat_tokenizer.end_id
     )
     versions = itertools.count()
 
