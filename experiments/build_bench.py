@@ -1,5 +1,6 @@
-"""Builds benchmarks from their configs; see `bench_{update,load,engine,int8}.py`."""
+"""Builds benchmarks from their configs; see `bench_*.py`."""
 
+from collections.abc import Mapping
 import functools
 import os
 import pathlib
@@ -17,6 +18,7 @@ from datachef_jax.models.qwen3.quantize import Stored
 from datachef_jax.sampling.request import Sampling
 from datachef_jax.tasks import real_math
 from datachef_jax.text import prompts
+from experiments import bench_decode
 from experiments import bench_engine
 from experiments import bench_inputs
 from experiments import bench_int8
@@ -164,7 +166,7 @@ def _engine(
     """Builds the experiment behind `configs/bench/engine.py`."""
     backend = jax.default_backend()
     checks.require(backend == "cpu", "JAX_PLATFORMS", backend, "it runs on a CPU")
-    architecture = _architecture(config)
+    architecture = _architecture(config.architecture, "config.architecture")
     checks.require(
         architecture.rope_theta == _TUNIX_THETA or not config.peers.tunix,
         "config.architecture.rope_theta",
@@ -219,6 +221,41 @@ def _int8(
     )
 
 
+def _decode(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> bench_decode.BenchDecode:
+    """Builds the experiment behind `configs/bench/decode.py`."""
+    del root
+    checks.require(
+        config.dtype in models.DTYPES,
+        "config.dtype",
+        config.dtype,
+        f"must be one of {models.DTYPES}",
+    )
+    return bench_decode.BenchDecode(
+        workdir=workdir,
+        models=dict(
+            _named(section, f"config.architectures[{i}]")
+            for i, section in enumerate(config.architectures)
+        ),
+        compute=Compute(
+            dtype=config.dtype,
+            param_dtype=config.dtype,
+            remat="none",
+            shard_sequence=False,
+            unroll=1,
+        ),
+        rows=config.rows,
+        prompt_tokens=config.prompt_tokens,
+        rounds=config.rounds,
+        repeats=config.repeats,
+        page_size=config.page_size,
+        read_tokens=config.read_tokens,
+        copy_bytes=config.copy_bytes,
+        seed=config.seed,
+    )
+
+
 def _stored(name: str, fields: dict[str, str]) -> bench_int8.Variant:
     with checks.blame(name, fields):
         dtype = fields.pop("dtype")
@@ -227,17 +264,23 @@ def _stored(name: str, fields: dict[str, str]) -> bench_int8.Variant:
         return bench_int8.Variant(dtype=dtype, stored=Stored(**fields))
 
 
-def _architecture(config: mlc.ConfigDict) -> Qwen3Config:
-    section = config.architecture
+def _named(section: Mapping[str, Any], field: str) -> tuple[str, Qwen3Config]:
+    """Returns the name and the sizes that a section has."""
+    rest = dict(section)
+    return rest.pop("name"), _architecture(mlc.ConfigDict(rest), field)
+
+
+def _architecture(section: mlc.ConfigDict, field: str) -> Qwen3Config:
+    """Returns the sizes that a section names, as published, or lists."""
     if "published" in section:
         checks.require(
             section.published in sizes.QWEN3,
-            "config.architecture.published",
+            f"{field}.published",
             section.published,
             f"must be one of {sorted(sizes.QWEN3)}",
         )
         return sizes.QWEN3[section.published]
-    with checks.blame("config.architecture", section.to_dict()):
+    with checks.blame(field, section.to_dict()):
         return Qwen3Config(**section)
 
 
@@ -292,4 +335,5 @@ PROGRAMMES = {
     "bench_load": _load,
     "bench_engine": _engine,
     "bench_int8": _int8,
+    "bench_decode": _decode,
 }

@@ -1,6 +1,7 @@
 """One GRPO step, as a list of its stages."""
 
 from collections.abc import Callable, Sequence
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -217,47 +218,20 @@ def _sample_groups(
 ) -> list[_Group]:
     """Does one round: from tasks to rewards."""
     asked = [task for task in tasks for _ in range(group_size)]
-    seeds = [
+    sampling, *others = (
         request_seeds(seed, state.step, 3 * round_number + stage, len(asked))
         for stage in range(3)
-    ]
+    )
     prompts = [stages.prompt(task) for task in tasks]
-    texts: list[str] = [""] * len(asked)
-    executions: list[types.Execution | None] = [None] * len(asked)
-    verdicts: list[types.Verdict | None] = [None] * len(asked)
+    outcomes = _Outcomes(stages, asked, *others, clock)
 
-    def execute(places: Sequence[int]) -> None:
-        with clock("execute"):
-            chosen = [(asked[i], texts[i]) for i in places]
-            done = stages.execute(*zip(*chosen, strict=True), seeds[1][list(places)])
-        for i, execution in zip(places, done, strict=True):
-            executions[i] = execution
-        verifying.add(places)
+    def sample(ready: Ready) -> Sequence[types.Completion]:
+        return stages.sample(state.params, int(state.step), prompts, sampling, ready)
 
-    def verify(places: Sequence[int]) -> None:
-        with clock("verify"):
-            chosen = [(asked[i], executions[i]) for i in places]
-            done = stages.verify(*zip(*chosen, strict=True), seeds[2][list(places)])
-        for i, verdict in zip(places, done, strict=True):
-            verdicts[i] = verdict
-
-    def ready(place: int, completion: types.Completion) -> None:
-        texts[place] = stages.decode(completion.tokens)
-        executing.add([place])
-
-    verifying = pipeline.Stage("verify", verify)
-    executing = pipeline.Stage("execute", execute)
-    with verifying, executing, clock("sample"):
-        completions = kept.sampled(
-            state.step,
-            round_number,
-            lambda ready: stages.sample(
-                state.params, int(state.step), prompts, seeds[0], ready
-            ),
-            ready,
-        )
+    with outcomes, clock("sample"):
+        completions = kept.sampled(state.step, round_number, sample, outcomes.follow)
     pause()
-    rewards, valid = stages.reward(verdicts, completions)
+    rewards, valid = stages.reward(outcomes.verdicts, completions)
 
     def own(values: Any, i: int) -> Any:
         return values[i * group_size : (i + 1) * group_size]
@@ -267,14 +241,75 @@ def _sample_groups(
             task=task,
             prompt=prompts[i],
             completions=own(completions, i),
-            texts=own(texts, i),
-            executions=own(executions, i),
-            verdicts=own(verdicts, i),
+            texts=own(outcomes.texts, i),
+            executions=own(outcomes.executions, i),
+            verdicts=own(outcomes.verdicts, i),
             rewards=own(rewards, i),
             valid=own(valid, i),
         )
         for i, task in enumerate(tasks)
     ]
+
+
+class _Outcomes(contextlib.ExitStack):
+    """What becomes of completions, each as soon as it is there; all of them at its end.
+
+    Attributes:
+      texts: By place, as are the others.
+      executions: How each recipe ended.
+      verdicts: What its dataset is worth.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        asked: Sequence[types.Task],
+        execute_seeds: Seeds,
+        verify_seeds: Seeds,
+        clock: Stopwatch,
+    ):
+        """Begins without completions.
+
+        Args:
+          stages: What does the work.
+          asked: The task of each place.
+          execute_seeds: Of each place.
+          verify_seeds: Of each place.
+          clock: Gets the seconds of "execute" and "verify".
+        """
+        super().__init__()
+        self.texts: list[str] = [""] * len(asked)
+        self.executions: list[types.Execution | None] = [None] * len(asked)
+        self.verdicts: list[types.Verdict | None] = [None] * len(asked)
+        self._stages = stages
+        self._asked = asked
+        self._execute_seeds = execute_seeds
+        self._verify_seeds = verify_seeds
+        self._clock = clock
+        self._verifying = self.enter_context(pipeline.Stage("verify", self._verify))
+        self._executing = self.enter_context(pipeline.Stage("execute", self._execute))
+
+    def follow(self, place: int, completion: types.Completion) -> None:
+        """Takes a completion that has ended."""
+        self.texts[place] = self._stages.decode(completion.tokens)
+        self._executing.add([place])
+
+    def _execute(self, places: Sequence[int]) -> None:
+        with self._clock("execute"):
+            chosen = [(self._asked[i], self.texts[i]) for i in places]
+            seeds = self._execute_seeds[list(places)]
+            done = self._stages.execute(*zip(*chosen, strict=True), seeds)
+        for i, execution in zip(places, done, strict=True):
+            self.executions[i] = execution
+        self._verifying.add(places)
+
+    def _verify(self, places: Sequence[int]) -> None:
+        with self._clock("verify"):
+            chosen = [(self._asked[i], self.executions[i]) for i in places]
+            seeds = self._verify_seeds[list(places)]
+            done = self._stages.verify(*zip(*chosen, strict=True), seeds)
+        for i, verdict in zip(places, done, strict=True):
+            self.verdicts[i] = verdict
 
 
 def _statistics(groups: Sequence[_Group]) -> dict[str, float]:
