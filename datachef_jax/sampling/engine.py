@@ -121,7 +121,7 @@ class Engine:
         return bool(self._queue.numbers)
 
     def submit(self, request: Request) -> int:
-        """Takes a request; `step` works on it.
+        """Takes a request; `step` works on it, once its grammar has a slot.
 
         Returns:
           Its number, by which parts and `cancel` name it.

@@ -187,7 +187,7 @@ class Grammars:
             return 0
         slot = self._slots.get(grammar)
         if slot is None:
-            self._check(grammar)
+            self.check(grammar)
             slot = self._vacate()
             self._slots[grammar] = slot
             self._write(slot, grammar)
@@ -203,7 +203,20 @@ class Grammars:
         grammar = next(g for g, taken in self._slots.items() if taken == slot)
         self._slots.move_to_end(grammar)
 
-    def _check(self, grammar: Grammar):
+    def has_room(self, grammar: Grammar | None) -> bool:
+        """Says whether the grammar has a slot, or one is free or unused."""
+        if grammar is None or grammar in self._slots or self._free:
+            return True
+        return any(self._uses[slot] == 0 for slot in self._slots.values())
+
+    def check(self, grammar: Grammar):
+        """Makes sure that a grammar fits into a slot.
+
+        Raises:
+          ValueError: If not.
+        """
+        if len(self._uses) == 1:
+            raise ValueError("there are no slots for grammars")
         (states, classes), vocab = grammar.next_state.shape, grammar.classes.size
         _, most_states, most_classes = self._next_state.shape
         most_vocab = self._classes.shape[1]

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from datachef_jax.sampling import wire
+from datachef_jax.sampling.grammar import Grammar
 from datachef_jax.sampling.grammar import Grammars
 from datachef_jax.sampling.request import Request
 from datachef_jax.sampling.state import Prompts
@@ -20,13 +21,13 @@ class _Asked:
 
     Attributes:
       request: The request.
-      grammar: Its grammar's slot.
+      grammar: Its grammar's slot; None while that is still to come.
       lines: Names of its lines, those of earlier ones included.
       due: Completions that have not come out yet, and None for scores.
     """
 
     request: Request
-    grammar: int
+    grammar: int | None
     lines: list[int]
     due: set[int | None]
 
@@ -55,6 +56,7 @@ class Queue:
         self._sizes = sizes
         self._share_prefixes = share_prefixes
         self._asked: dict[int, _Asked] = {}
+        self._held: list[tuple[int, int]] = []  # heap of (order, number)
         self._lines: dict[int, wire.Line] = {}  # by the name that the device knows
         self._waiting: list[tuple[int, int]] = []  # heap of (order, name)
         self._shards: dict[int, int] = {}  # of lines that have been handed over
@@ -76,19 +78,22 @@ class Queue:
         """Takes a request, which `wire.check` has found good; returns its number.
 
         Raises:
-          ValueError: If its grammar has no place.
+          ValueError: If its grammar does not fit into a slot.
         """
-        slot = self.grammars.acquire(request.sampling and request.sampling.grammar)
+        grammar = _grammar(request)
+        if grammar is not None:
+            self.grammars.check(grammar)
         number, self._requests = self._requests, self._requests + 1
         samples = tuple(range(len(request.seeds)))
-        asked = _Asked(request=request, grammar=slot, lines=[], due=set(samples))
+        asked = _Asked(request=request, grammar=None, lines=[], due=set(samples))
         if request.scored:
             asked.due.add(None)
         self._asked[number] = asked
-        group = self._sizes.group
-        for first in range(0, max(len(samples), 1), group):
-            some = samples[first : first + group]
-            self._wait(number, some, request.scored and first == 0)
+        if grammar is None:
+            self._split(number)
+        else:
+            heapq.heappush(self._held, (_order(request, number), number))
+            self._split_held()
         return number
 
     def again(self, number: int, sample: int) -> None:
@@ -183,6 +188,29 @@ class Queue:
         """Tells the device nothing of what was cancelled: it has lost everything."""
         self._cancelled = []
 
+    def _split_held(self) -> None:
+        """Lets requests with grammars wait for the device, in order, as slots allow.
+
+        None overtakes another: whose grammar is in use could do so forever.
+        """
+        while self._held:
+            number = self._held[0][1]
+            asked = self._asked.get(number)
+            if asked is not None:  # not cancelled meanwhile
+                if not self.grammars.has_room(_grammar(asked.request)):
+                    return
+                self._split(number)
+            heapq.heappop(self._held)
+
+    def _split(self, number: int) -> None:
+        """Makes lines of a request."""
+        asked = self._asked[number]
+        asked.grammar = self.grammars.acquire(_grammar(asked.request))
+        count, group = len(asked.request.seeds), self._sizes.group
+        for first in range(0, max(count, 1), group):
+            some = tuple(range(first, min(first + group, count)))
+            self._wait(number, some, asked.request.scored and first == 0)
+
     def _wait(self, number: int, samples: tuple[int, ...], scores: bool) -> None:
         asked = self._asked[number]
         salt = b"" if self._share_prefixes else str(number).encode()
@@ -194,7 +222,7 @@ class Queue:
             grammar=asked.grammar,
             samples=samples,
             scores=scores,
-            order=asked.request.priority * wire.ORDERS + number % wire.ORDERS,
+            order=_order(asked.request, number),
         )
         name, self._names = self._names, self._names + 1
         self._lines[name] = line
@@ -203,7 +231,17 @@ class Queue:
 
     def _forget(self, number: int) -> None:
         asked = self._asked.pop(number)
-        self.grammars.release(asked.grammar)
         for name in asked.lines:
             del self._lines[name]
             self._shards.pop(name, None)
+        if asked.grammar is not None:
+            self.grammars.release(asked.grammar)
+            self._split_held()
+
+
+def _order(request: Request, number: int) -> int:
+    return request.priority * wire.ORDERS + number % wire.ORDERS
+
+
+def _grammar(request: Request) -> Grammar | None:
+    return None if request.sampling is None else request.sampling.grammar

@@ -7,7 +7,6 @@ import time
 
 from flax import nnx
 from datachef_jax.sampling.engine import Engine
-from datachef_jax.sampling.grammar import Grammar
 from datachef_jax.sampling.request import Part
 from datachef_jax.serving.figures import Figures
 from datachef_jax.serving.reader import Pieces
@@ -74,14 +73,13 @@ class Lane:
         self._pieces = pieces
         self._slices = slices
         self._runs: dict[int, Running] = {}
-        self._held: list[Ticket] = []  # wait for a slot for their grammar
         self._littered = False  # something was cancelled since the last turn
         self._figures = Figures()
 
     @property
     def busy(self) -> bool:
         """Says whether anything is to be done."""
-        return bool(self._runs or self._held or self._littered)
+        return bool(self._runs or self._littered)
 
     def urgency(self) -> tuple[float, float]:
         """Returns the smallest priority, and when its oldest request came."""
@@ -98,22 +96,22 @@ class Lane:
         if self.failure is not None:
             self._figures.ended["failed"] += 1
             ticket.fail(self.failure)
-        elif self._lacks_slot(ticket):
-            self._held.append(ticket)
-        else:
-            self._submit(ticket)
+            return
+        try:
+            number = self._engine.submit(ticket.request)
+        except ValueError as error:  # it can never be served
+            self._figures.ended["failed"] += 1
+            ticket.fail(error)
+            return
+        self._runs[number] = Running(ticket, self._pieces)
 
     def give_up(self, ticket: Ticket, error: Exception, why: str) -> None:
         """Ends a request early, if it has not ended; `why` is what it counts as."""
         if ticket.done:
             return
-        if ticket in self._held:
-            self._held.remove(ticket)
-        else:
-            self._drop(self._number(ticket))
+        self._drop(self._number(ticket))
         self._figures.ended[why] += 1
         ticket.fail(error)
-        self._release()
 
     def cancel(self, ticket: Ticket) -> None:
         """Ends a request that nobody wants any more."""
@@ -124,7 +122,6 @@ class Lane:
         self.failure = error
         tickets = list(self._tickets())
         self._runs.clear()
-        self._held.clear()
         self._littered = False
         self._figures.ended["failed"] += len(tickets)
         for ticket in tickets:
@@ -173,7 +170,7 @@ class Lane:
 
     def sleep(self) -> None:
         """Lets the engine sleep, unless it has work."""
-        if self.failure is None and not (self._runs or self._held):
+        if self.failure is None and not self._runs:
             self._engine.sleep()
             self._littered = False
 
@@ -182,41 +179,16 @@ class Lane:
         waiting = sum(run.waits for run in self._runs.values())
         return self._figures.report(
             self._engine,
-            waiting=waiting + len(self._held),
+            waiting=waiting,
             running=len(self._runs) - waiting,
             version=self.version,
         )
 
     def _tickets(self) -> Iterator[Ticket]:
-        for run in self._runs.values():
-            yield run.ticket
-        yield from self._held
+        return (run.ticket for run in self._runs.values())
 
     def _number(self, ticket: Ticket) -> int:
         return next(n for n, run in self._runs.items() if run.ticket is ticket)
-
-    def _lacks_slot(self, ticket: Ticket) -> bool:
-        """Says whether all slots hold other grammars that are in use."""
-        wanted = _grammar(ticket)
-        if wanted is None:
-            return False
-        used = {_grammar(run.ticket) for run in self._runs.values()} - {None}
-        return wanted not in used and len(used) >= self._engine.sizes.grammars
-
-    def _submit(self, ticket: Ticket) -> None:
-        try:
-            number = self._engine.submit(ticket.request)
-        except ValueError as error:  # it can never be served
-            self._figures.ended["failed"] += 1
-            ticket.fail(error)
-            return
-        self._runs[number] = Running(ticket, self._pieces)
-
-    def _release(self) -> None:
-        """Hands over requests that have waited for a grammar's slot."""
-        waiting, self._held = self._held, []
-        for ticket in waiting:
-            self.take(ticket)
 
     def _note_begun(self) -> None:
         now = time.monotonic()
@@ -250,8 +222,6 @@ class Lane:
             del self._runs[part.request]
             self._figures.ended["done"] += 1
         self._guarded(run, dataclasses.replace(part, last=not run.due))
-        if not run.due:
-            self._release()
 
     def _guarded(self, run: Running, part: Part) -> None:
         """Tells the ticket; what its listener raises is the end of it alone."""
@@ -270,12 +240,6 @@ class Lane:
     def _partial(self, ticket: Ticket) -> tuple[Completion | None, ...]:
         """Returns what the completions of a request have got so far."""
         partial = list(ticket.completions)
-        if ticket not in self._held:
-            for draft in self._engine.drafts([self._number(ticket)]):
-                partial[draft.sample] = draft.completion
+        for draft in self._engine.drafts([self._number(ticket)]):
+            partial[draft.sample] = draft.completion
         return tuple(partial)
-
-
-def _grammar(ticket: Ticket) -> Grammar | None:
-    sampling = ticket.request.sampling
-    return None if sampling is None else sampling.grammar

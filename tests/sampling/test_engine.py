@@ -303,3 +303,40 @@ def test_weights_of_which_only_some_are_others_are_noticed(parts):
         for weights in (params, others, params)
     ]
     assert got[0] == got[2] and got[0] != got[1]
+
+
+def test_more_grammars_than_slots_wait_in_order(parts):
+    _, params, made = parts  # one slot
+    numbers = []
+    for token in (5, 9, 5, 11):
+        classes = np.zeros(64, np.uint16)
+        classes[[token, _END]] = 1, 2
+        next_state = np.array([[-1, 0, 0]], np.int16)
+        held = grammar.Grammar(classes=classes, next_state=next_state, initial=0)
+        sampling = Sampling(max_new_tokens=3, temperature=9.0, grammar=held)
+        request = Request(prompt=(7, 8), seeds=(1, 2), sampling=sampling)
+        numbers.append((made.submit(request), token))
+    plain = made.submit(Request(prompt=(7,), candidates=(5,)))
+    cancelled = numbers.pop(2)[0]
+    assert made.waits(cancelled)
+    made.cancel(cancelled)
+    ended = []
+    while made.busy:
+        for part in made.step(params, enough=1):
+            ended.append(part.request)
+            if part.completion is not None:
+                allowed = {dict(numbers)[part.request], _END}
+                assert set(part.completion.tokens) <= allowed
+    assert ended[0] == plain  # it has no grammar to wait for
+    assert ended[1:] == [number for number, _ in numbers for _ in range(2)]
+
+
+def test_a_grammar_that_fits_into_no_slot_is_refused(parts):
+    zeros = np.zeros((_SIZES.grammar_states + 1, 3), np.int16)
+    large = grammar.Grammar(
+        classes=np.zeros(64, np.uint16), next_state=zeros, initial=0
+    )
+    sampling = Sampling(max_new_tokens=3, grammar=large)
+    with pytest.raises(ValueError, match="a grammar of 5 states"):
+        parts[2].submit(Request(prompt=(7,), seeds=(1,), sampling=sampling))
+    assert not parts[2].busy
