@@ -14,6 +14,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
+import numpy as np
 
 from datachef_jax.models.qwen3 import decoder
 from datachef_jax.sampling import loops
@@ -29,7 +30,7 @@ from datachef_jax.sampling.state import State
 from datachef_jax.sampling.state import WAITING
 
 _LATEST = jnp.iinfo(jnp.int32).max
-_UNKNOWN = jnp.zeros(2, jnp.uint32)
+_UNKNOWN = np.zeros(2, np.uint32)
 
 
 @loops.without_pages

@@ -2,6 +2,9 @@
 
 import pathlib
 import re
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -164,3 +167,15 @@ def test_a_config_is_found_here_first_and_then_in_the_repository(tmp_path, monke
 def test_the_default_workdir_follows_the_config(config, expected, monkeypatch):
     monkeypatch.chdir(_ROOT)
     assert run._default_workdir(config) == _ROOT / expected
+
+
+def test_nothing_is_computed_before_processes_know_of_each_other():
+    # Once JAX has computed anything it refuses to be one of several processes.
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    program = (
+        "import jax; from experiments import build; "
+        f"jax.distributed.initialize('{address}', num_processes=1, process_id=0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=_ROOT)

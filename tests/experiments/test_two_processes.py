@@ -27,7 +27,8 @@ def _start(workdir, *arguments, devices: int) -> subprocess.Popen:
         f"--workdir={workdir}",
         *arguments,
     ]
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags += f" --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         command,
         env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},

@@ -1,17 +1,25 @@
 """Random schedules: everything finishes, nothing leaks, nobody notices the others."""
 
 import dataclasses
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
 
 from flax import nnx
 import numpy as np
 import pytest
+import tqdm
 
 from datachef_jax.sampling import engine
 from datachef_jax.sampling import state
 from datachef_jax.sampling.request import Request
 from datachef_jax.sampling.request import Sampling
+from tests import conftest  # noqa: F401  as strict where it is run by itself
 from tests.models.qwen3 import tiny
 
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _END = 2
 # Of the 16 rows two may want more pages than there are.
 _SIZES = state.Sizes(
@@ -33,12 +41,14 @@ _SIZES = state.Sizes(
 )
 
 
-@pytest.fixture(scope="module")
-def weights():
+def make_weights():
     """Returns a model's graphdef and its weights in two versions."""
     graphdef, first = nnx.split(tiny.make(), nnx.Param)
     _, second = nnx.split(tiny.make(seed=1), nnx.Param)
     return graphdef, (first, second)
+
+
+weights = pytest.fixture(scope="module")(make_weights)
 
 
 def _engine(graphdef):
@@ -77,9 +87,12 @@ def _alone(graphdef, params, request, sample, versions):
         request, seeds=(seed,), candidates=(), prompt_logprobs=False
     )
     made.submit(alone)
-    for count, version in enumerate(versions):
-        while made.statistics()["decoded"] == count:
-            parts = made.step(params[version % 2], version=version, most_rounds=1)
+    wanted = 0
+    for version, same in itertools.groupby(versions):
+        wanted += len(list(same))
+        while (decoded := made.statistics()["decoded"]) < wanted:
+            weights, rounds = params[version % 2], wanted - decoded
+            parts = made.step(weights, version=version, most_rounds=rounds)
             if parts:
                 return parts[0].completion
     return made.drafts([0])[0].completion
@@ -140,20 +153,28 @@ def _check(weights, asked, parts, rng, most):
             assert alone.tokens == got.tokens and alone.logprobs == got.logprobs
 
 
-def test_requests_of_random_schedules_finish_as_if_alone(weights):
-    rng, version = np.random.default_rng(0), 0
+def _statistics_of(count, weights, *, seed):
+    """Checks so many schedules; returns the statistics of their engine."""
+    rng, version = np.random.default_rng(seed), 0
     made = _engine(weights[0])
-    for _ in range(40):
+    for _ in tqdm.trange(count, unit="schedule"):
         asked, parts, version = _schedule(weights, made, rng, version)
         _check(weights, asked, parts, rng, 1)
-    assert made.statistics()["preempted"] > 10
-    assert made.statistics()["found"] > 1000
+    return made.statistics()
+
+
+def test_requests_of_random_schedules_finish_as_if_alone(weights):
+    found = _statistics_of(40, weights, seed=0)
+    assert found["preempted"] > 10 and found["found"] > 1000
 
 
 @pytest.mark.slow
-def test_requests_of_thousands_of_random_schedules_finish_as_if_alone(weights):
-    rng, version = np.random.default_rng(1), 0
-    made = _engine(weights[0])
-    for _ in range(2000):
-        asked, parts, version = _schedule(weights, made, rng, version)
-        _check(weights, asked, parts, rng, 1)
+def test_requests_of_thousands_of_random_schedules_finish_as_if_alone():
+    # In a process of its own, which compiles as users do: with all optimisation.
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    command = [sys.executable, "-m", "tests.sampling.test_schedules", "2000"]
+    subprocess.run(command, cwd=_ROOT, env=environment, check=True)
+
+
+if __name__ == "__main__":
+    print(_statistics_of(int(sys.argv[1]), make_weights(), seed=1))
