@@ -232,6 +232,12 @@ def _decode(
         config.dtype,
         f"must be one of {models.DTYPES}",
     )
+    checks.require(
+        config.page_size.bit_count() == 1,
+        "config.page_size",
+        config.page_size,
+        "must be a power of two",
+    )
     return bench_decode.BenchDecode(
         workdir=workdir,
         models=dict(

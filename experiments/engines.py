@@ -14,6 +14,7 @@ from datachef_jax.parallel import hosts
 from datachef_jax.sampling import reshard
 from datachef_jax.sampling import shards
 from datachef_jax.sampling import sizing
+from datachef_jax.sampling import wire
 from datachef_jax.sampling.engine import Engine
 from datachef_jax.sampling.request import Part
 from datachef_jax.sampling.request import Request
@@ -138,8 +139,12 @@ class Engines:
           end_id: The token that ends completions.
 
         Raises:
-          ConfigError: If there is too little memory.
+          UserError: If there is too little memory, or no such priority.
         """
+        for name in wanted:
+            priority = config.serving.priorities[name]
+            with checks.blame(f"config.serving.priorities.{name}", priority):
+                wire.check_priority(priority)
         self._config = config
         self._end_id = end_id
         self._models = {name: model for name, (model, _) in wanted.items()}

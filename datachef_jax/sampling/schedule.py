@@ -14,7 +14,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
-import numpy as np
 
 from datachef_jax.models.qwen3 import decoder
 from datachef_jax.sampling import loops
@@ -30,7 +29,6 @@ from datachef_jax.sampling.state import State
 from datachef_jax.sampling.state import WAITING
 
 _LATEST = jnp.iinfo(jnp.int32).max
-_UNKNOWN = np.zeros(2, np.uint32)
 
 
 @loops.without_pages
@@ -61,9 +59,7 @@ def make_room(state: State) -> State:
 @loops.without_pages
 def retire(state: State) -> State:
     """Hands what has ended to the host, as far as it has room."""
-    return lax.while_loop(
-        lambda s: _retirable(s.rows) & _room(s), lambda s: _retire_one(s), state
-    )
+    return lax.while_loop(lambda s: _retirable(s.rows) & _room(s), _retire_one, state)
 
 
 def cancel(state: State, requests: Int[Array, "n 2"]) -> State:
@@ -170,7 +166,7 @@ def _admit_one(state: State) -> State:
 
     def take(i: Array, carry: tuple) -> tuple:
         table, pages = carry
-        hashed = jnp.where(i < whole, state.prompts.hashes[at, i], _UNKNOWN)
+        hashed = jnp.where(i < whole, state.prompts.hashes[at, i], jnp.uint32(0))
         table, page = page_tables.take(table, hashed, state.version, top=True)
         return table, pages.at[i].set(page)
 
@@ -232,7 +228,7 @@ def _start_one(state: State) -> State:
 
     def copied(carry: tuple) -> tuple:
         table, pools, pages = carry
-        table, page = page_tables.take(table, _UNKNOWN, state.version, top=False)
+        table, page = _take_own(table, state.version)
         pools = tuple(
             decoder.layout(pool).copy(pool, pages[whole], page) for pool in pools
         )
@@ -282,7 +278,7 @@ def _make_room_once(state: State) -> State:
     free = page_tables.unused(state.table) > 0
 
     def take(state: State) -> State:
-        table, page = page_tables.take(state.table, _UNKNOWN, state.version, top=False)
+        table, page = _take_own(state.table, state.version)
         at = state.rows.length[oldest] // _page_size(state)
         changed = state.rows.table.at[oldest, at].set(page)
         return state._replace(table=table, rows=state.rows._replace(table=changed))
@@ -390,6 +386,13 @@ def _set(state: State, part: str, at: Int[Array, ""], **values: Any) -> State:
         for name, value in values.items()
     }
     return state._replace(**{part: old._replace(**new)})
+
+
+def _take_own(
+    table: page_tables.PageTable, version: Int[Array, ""]
+) -> tuple[page_tables.PageTable, Int[Array, ""]]:
+    """Takes a page that nobody else is to find."""
+    return page_tables.take(table, jnp.zeros(2, jnp.uint32), version, top=False)
 
 
 def _page_size(state: State) -> int:

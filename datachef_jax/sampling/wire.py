@@ -57,10 +57,7 @@ def check(request: Request, sizes: Sizes, vocab_size: int) -> None:
     _require_ids(request.prompt, vocab_size, "the prompt")
     if not request.seeds and not request.scored:
         raise ValueError("neither completions nor scores are asked for")
-    if request.priority not in PRIORITIES:
-        raise ValueError(
-            f"priority {request.priority} is not in 0..{len(PRIORITIES) - 1}"
-        )
+    check_priority(request.priority)
     if len(request.candidates) > sizes.candidates:
         raise ValueError(
             f"{len(request.candidates)} candidates, at most {sizes.candidates}"
@@ -90,6 +87,12 @@ def check(request: Request, sizes: Sizes, vocab_size: int) -> None:
     pages += len(request.seeds) > 1  # the copy of the prompt's last one
     if pages > sizes.pages:
         raise ValueError(f"needs {pages} pages, there are {sizes.pages}")
+
+
+def check_priority(priority: int) -> None:
+    """Raises a ValueError if the order of requests has no room for a priority."""
+    if priority not in PRIORITIES:
+        raise ValueError(f"priority {priority} is not in 0..{len(PRIORITIES) - 1}")
 
 
 def _require_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:

@@ -19,6 +19,7 @@ from flax import nnx
 import jax
 
 from datachef_jax.parallel import sharding
+from datachef_jax.sampling import wire
 from datachef_jax.sampling.engine import Engine
 from datachef_jax.sampling.request import Part
 from datachef_jax.sampling.request import Request
@@ -33,7 +34,6 @@ from datachef_jax.serving.ticket import Event
 from datachef_jax.serving.ticket import QueueFull
 from datachef_jax.serving.ticket import Ticket
 
-_PRIORITIES = range(32)  # what the engine's order of requests has room for
 
 
 class Scheduler:
@@ -124,8 +124,7 @@ class Scheduler:
           Closed: If the scheduler has been closed.
           ValueError: If the priority or a stop string cannot be.
         """
-        if request.priority not in _PRIORITIES:
-            raise ValueError(f"priority {request.priority} is not in 0..31")
+        wire.check_priority(request.priority)
         if "" in stop_strings:
             raise ValueError("an empty stop string")
 

@@ -17,11 +17,13 @@ def listen(host: str, port: int, *, keyed: bool) -> socket.socket:
       keyed: Whether callers have to show a key.
 
     Raises:
-      ValueError: If others could call without a key.
+      ValueError: If others could call without a key, or there is no such port.
       OSError: If it cannot be bound.
     """
     if not keyed and not _is_loopback(host):
         raise ValueError(f"{host} can be called from elsewhere, and there is no key")
+    if port not in range(2**16):
+        raise ValueError(f"port {port} is not in 0..{2**16 - 1}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.create_server((host, port), family=family, backlog=128)
     bound.setblocking(False)

@@ -63,6 +63,7 @@ def test_what_does_not_fit_is_said(config, tmp_path, capsys, monkeypatch):
     "field, value, message",
     [
         ("dtype", "float31", r"config\.dtype='float31'"),
+        ("page_size", 7, r"config\.page_size=7: must be a power of two"),
         (
             "architectures",
             ({"name": "x", "published": "9b"},),

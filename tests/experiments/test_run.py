@@ -61,6 +61,7 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"sandbox.workers": 0}, r"config\.sandbox\.workers=0: must be at least 1"),
         ({"rl.unknown": ()}, r"config\.rl\.unknown=\[\]: must not"),
         ({"engine.page_size": 48}, r"config\.engine=.*page_size 48 is not a power"),
+        ({"serving.priorities.judge": 99}, r"priorities\.judge=99: .*0\.\.31"),
         ({"engine.reserve_bytes": 2**60}, r"config\.engine=.*bytes of free memory"),
         ({"tokenizer": "none"}, r"config\.tokenizer='none': there is no folder"),
         ({"experiment": "table2"}, r"config\.experiment='table2': .*'table1'"),

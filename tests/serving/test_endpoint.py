@@ -463,6 +463,8 @@ def test_statistics_tell_of_each_model(url):
 def test_without_a_key_only_this_machine_is_heard(running, words, pieces, compile):
     with pytest.raises(ValueError, match="no key"):
         server.listen("0.0.0.0", 0, keyed=False)
+    with pytest.raises(ValueError, match="port 99999 is not in 0..65535"):
+        server.listen("127.0.0.1", 99999, keyed=False)
     background, url = _serve(running, words, pieces, compile, "")
     try:
         body = {"model": "tiny", "prompt": "x", "max_tokens": 1}
