@@ -23,6 +23,7 @@ _MINI = Qwen3Config(**quickstart.get_config().architecture, vocab_size=1024)
 # Without them the wheel looks for a TPU's metadata server for minutes.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # there is no TPU to be shared
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
 }
