@@ -18,8 +18,8 @@ import tqdm
 
 from datachef_jax import types
 from datachef_jax.recipes.execute import Executor
-from datachef_jax.training import rollouts as rollout_files
 from datachef_jax.serving.client import Client
+from datachef_jax.training import rollouts as rollout_files
 from experiments import environment
 from experiments import evaluation
 from experiments import finetuning

@@ -118,7 +118,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Says whether anything is under way."""
-        return bool(self._queue.numbers)
+        return self._queue.busy
 
     def submit(self, request: Request) -> int:
         """Takes a request; `step` works on it, once its grammar has a slot.

@@ -65,6 +65,11 @@ class Queue:
         self._names = 0
 
     @property
+    def busy(self) -> bool:
+        """Says whether there are requests that are not done."""
+        return bool(self._asked)
+
+    @property
     def numbers(self) -> list[int]:
         """Returns the requests that are not done."""
         return sorted(self._asked)

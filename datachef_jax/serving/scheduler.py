@@ -35,7 +35,6 @@ from datachef_jax.serving.ticket import QueueFull
 from datachef_jax.serving.ticket import Ticket
 
 
-
 class Scheduler:
     """Runs engines, each with the weights of one model.
 
