@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax import nnx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from tunix.generate import sampler as samplers
 from tunix.models.qwen3 import model as qwen3
-from tunix.models.qwen3 import params as qwen3_params
 
 from experiments.peers import measure_engine
+from experiments.peers import tunix_model
 
 _SHORT = 2  # new tokens of a warm-up
 _SURE = 1e9
@@ -83,24 +82,7 @@ class _Words:
 
 def load(job: Mapping[str, Any]) -> qwen3.Qwen3:
     """Reads the weights."""
-    sizes = job["sizes"]
-    config = qwen3.ModelConfig(
-        num_layers=sizes["num_layers"],
-        vocab_size=sizes["vocab_size"],
-        embed_dim=sizes["hidden_size"],
-        hidden_dim=sizes["intermediate_size"],
-        num_heads=sizes["num_heads"],
-        head_dim=sizes["head_dim"],
-        num_kv_heads=sizes["num_kv_heads"],
-        rope_theta=sizes["rope_theta"],
-        norm_eps=sizes["rms_norm_eps"],
-        use_tied_embedding=sizes["tie_embeddings"],
-        dtype=jnp.float32,
-        param_dtype=jnp.float32,
-    )
-    return qwen3_params.create_model_from_safe_tensors(
-        job["folder"], config, _mesh(), dtype=jnp.float32
-    )
+    return tunix_model.load(job, dtype="float32", param_dtype="float32")
 
 
 def make(
@@ -127,7 +109,7 @@ def make(
     ) -> list[list[int]]:
         lengths = zip(texts, limits, strict=True)
         schedule.last = np.array([len(t) + n - 1 for t, n in lengths], np.int32)
-        with _mesh():
+        with tunix_model.mesh():
             found = sampler(
                 [" ".join(map(str, text)) for text in texts],
                 max_generation_steps=longest,
@@ -164,10 +146,6 @@ def make(
         greedy=greedy,
         host_share=lambda: None,
     )
-
-
-def _mesh() -> jax.sharding.Mesh:
-    return jax.make_mesh((1, 1), ("fsdp", "tp"), (jax.sharding.AxisType.Auto,) * 2)
 
 
 if __name__ == "__main__":

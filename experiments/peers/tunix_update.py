@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from tunix.models.qwen3 import model as qwen3
-from tunix.models.qwen3 import params as qwen3_params
 from tunix.rl import algo_core  # noqa: F401  (registers the loss)
 from tunix.rl import common
 from tunix.rl import function_registry
@@ -24,30 +23,18 @@ from tunix.rl.grpo import grpo_learner
 from tunix.sft import peft_trainer
 
 from experiments.peers import measure
+from experiments.peers import tunix_model
 
 _REMAT = {"none": qwen3.RematConfig.NONE, "full": qwen3.RematConfig.DECODER}
 
 
 def load(job: Mapping[str, Any]) -> qwen3.Qwen3:
     """Reads the weights."""
-    sizes = job["sizes"]
-    config = qwen3.ModelConfig(
-        num_layers=sizes["num_layers"],
-        vocab_size=sizes["vocab_size"],
-        embed_dim=sizes["hidden_size"],
-        hidden_dim=sizes["intermediate_size"],
-        num_heads=sizes["num_heads"],
-        head_dim=sizes["head_dim"],
-        num_kv_heads=sizes["num_kv_heads"],
-        rope_theta=sizes["rope_theta"],
-        norm_eps=sizes["rms_norm_eps"],
-        use_tied_embedding=sizes["tie_embeddings"],
+    return tunix_model.load(
+        job,
+        dtype=job["dtype"],
+        param_dtype=job["param_dtype"],
         remat_config=_REMAT[job["remat"]],
-        dtype=jnp.dtype(job["dtype"]),
-        param_dtype=jnp.dtype(job["param_dtype"]),
-    )
-    return qwen3_params.create_model_from_safe_tensors(
-        job["folder"], config, _mesh(), dtype=jnp.dtype(job["param_dtype"])
     )
 
 
@@ -79,7 +66,7 @@ def program(job: Mapping[str, Any], model: qwen3.Qwen3) -> measure.Step:
 
     def step() -> tuple[float, float | None]:
         figures.clear()
-        with _mesh():
+        with tunix_model.mesh():
             trainer.train(examples)
         jax.block_until_ready(nnx.state(trainer.model))
         losses, norms = zip(*figures, strict=True)
@@ -143,10 +130,6 @@ def _examples(job: Mapping[str, Any]) -> list[common.TrainExample]:
         )
         for rows in (slice(i, i + size) for i in range(0, len(tokens), size))
     ]
-
-
-def _mesh() -> jax.sharding.Mesh:
-    return jax.make_mesh((1, 1), ("fsdp", "tp"), (jax.sharding.AxisType.Auto,) * 2)
 
 
 def _device_peak_bytes() -> int:
