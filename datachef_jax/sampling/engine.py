@@ -11,13 +11,11 @@ from collections.abc import Sequence
 import functools
 import time
 from typing import Any
-import weakref
 
 from flax import nnx
 import jax
 import numpy as np
 
-from datachef_jax.models.qwen3 import int8_decoder
 from datachef_jax.models.qwen3.config import Compute
 from datachef_jax.models.qwen3.config import Qwen3Config
 from datachef_jax.models.qwen3.quantize import Stored
@@ -25,6 +23,7 @@ from datachef_jax.sampling import shards
 from datachef_jax.sampling import sizing
 from datachef_jax.sampling import state as states
 from datachef_jax.sampling import wire
+from datachef_jax.sampling.epochs import Epochs
 from datachef_jax.sampling.queue import Queue
 from datachef_jax.sampling.request import Part
 from datachef_jax.sampling.request import Request
@@ -70,12 +69,7 @@ class Engine:
         """
         self.sizes = sizes
         self.device_seconds = 0.0
-        self._stored = stored
-        self._stacked = graphdef
-        self._graphdef: nnx.GraphDef | None = None  # of the decoder
-        self._decoder: nnx.State | None = None  # its weights
-        self._sources: list[weakref.ref[jax.Array]] = []  # what they were made of
-        self._versions: list[int] = []  # by epoch
+        self._epochs = Epochs(graphdef, stored)
         self._vocab_size = config.vocab_size
         self._end_id = end_id
         pages_dtype = stored.pages_dtype(compute.dtype)
@@ -165,13 +159,13 @@ class Engine:
         self._feed()
         start = time.monotonic()
         self._kept, report = shards.run(
-            self._take_apart(params, version),
+            self._epochs.take(params, version),
             self._state,
             self._queue.grammars.table,
-            np.int32(len(self._versions)),
+            np.int32(self._epochs.current),
             np.int32(most_rounds),
             np.int32(enough),
-            graphdef=self._graphdef,
+            graphdef=self._epochs.graphdef,
             sizes=self.sizes,
             end_id=self._end_id,
         )
@@ -197,8 +191,8 @@ class Engine:
         if self.busy:
             raise RuntimeError(f"requests {self._queue.numbers} are under way")
         self._read_off = {name: 0 for name in self._done}
-        self._kept = self._decoder = None
-        self._sources = []
+        self._kept = None
+        self._epochs.forget()
         self._queue.forget_cancelled()
 
     def drafts(self, numbers: Sequence[int]) -> list[Part]:
@@ -238,27 +232,6 @@ class Engine:
         if self._kept is None:
             self._kept = self._empty()
         return self._kept
-
-    def _take_apart(self, params: nnx.State, version: int) -> nnx.State:
-        """Returns the decoder's weights; those of the last call are kept.
-
-        What has been read with other weights is of no use. The device tells weights
-        apart by their epoch, so that nobody's version can repeat another's.
-        """
-        given = jax.tree.leaves(params)
-        # Every one: where only adapters learn, all else stays the very same.
-        same = len(given) == len(self._sources) and all(
-            source() is x for source, x in zip(self._sources, given, strict=True)
-        )
-        if not same:
-            self._decoder = None  # frees them before there are new ones
-            model = nnx.merge(self._stacked, params)
-            decoder = int8_decoder.decoder(model, self._stored)
-            self._graphdef, self._decoder = nnx.split(decoder, nnx.Param)
-            self._sources = [weakref.ref(x) for x in given]
-        if not same or version != self._versions[-1]:
-            self._versions.append(version)
-        return self._decoder
 
     def _feed(self) -> None:
         """Hands over what waits, as much as the device has room for."""
@@ -304,7 +277,7 @@ class Engine:
     def _completion(
         self, host: states.Done | states.Rows, i: int, n: int
     ) -> Completion:
-        return wire.completion(host, i, n, versions=self._versions)
+        return wire.completion(host, i, n, versions=self._epochs.versions)
 
     def _part(self, number: int, sample: int | None, **what: Any) -> Part:
         last = self._queue.done(number, sample)
