@@ -101,6 +101,15 @@ def get_config() -> mlc.ConfigDict:
         rounds=32,  # tokens of each completion before another one's turn
         patience=1.0,  # seconds of waiting that count as one step of priority
     )
+    # Where configs/serve.py runs on another machine, the checkpoint of judge or
+    # generator may be http://<host>:<port>/<name of the model>; it has their rows then.
+    config.remote = dict(
+        key_variable="",  # variable of the environment that holds its key
+        key_file="",  # or the file that does; neither: it wants none
+        connections=32,  # requests under way at a time
+        seconds=600.0,  # that one may take; at most what the other side allows
+        retries=8,  # where it is full or away; the pauses before them double, up to 26 s
+    )
     config.sandbox = dict(
         cpu_seconds=8.0,
         wall_seconds=60.0,

@@ -81,17 +81,9 @@ def _table1(
     parts.check_prompts(config, tasks, tokenizer, style)
     parts.check_questions(config, held_out, tokenizer)
 
-    engines = parts.engines(
-        config,
-        {
-            "policy": policy,
-            "untrained": base,
-            "judge": judge,
-            "generator": generator,
-            "base": base,
-        },
-        tokenizer,
-    )
+    loaded = dict(policy=policy, untrained=base, base=base)
+    loaded |= dict(judge=judge, generator=generator)
+    engines = parts.engines(config, loaded, tokenizer, root)
     sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
     shared = dict(
         prompt=functools.partial(parts.prompt, tokenizer=tokenizer, style=style),
@@ -101,16 +93,13 @@ def _table1(
         ),
         verifier=parts.verifier(config, engines.client("judge"), tokenizer),
     )
+    policy_with = functools.partial(engines.with_weights, "policy")
     train = grpo.trainer(
         config,
         policy=policy,
         tasks=[task for task in tasks if not task.held_out],
         stages=grpo.stages(
-            config,
-            policy=policy,
-            client=functools.partial(engines.with_weights, "policy"),
-            sleep=engines.sleep,
-            **shared,
+            config, policy=policy, client=policy_with, sleep=engines.sleep, **shared
         ),
         pad_id=tokenizer.pad_id,
     )
@@ -130,7 +119,7 @@ def _table1(
             temperature=config.sampling.temperature,
             max_new_tokens=config.sampling.max_new_tokens,
         ),
-        trained=functools.partial(engines.with_weights, "policy"),
+        trained=policy_with,
         by_hand={task.name: _by_hand(task) for task in held_out},
         executor=parts.executor(config, sandbox, workdir, row_cap=0),
         finetuner=parts.finetuner(config, base, engines, tokenizer, workdir),
@@ -148,7 +137,8 @@ def _span(
     tasks = parts.tasks(config, workdir, root)
     held_out = parts.held_out(tasks, config.evaluation.tasks)
     parts.check_questions(config, held_out, tokenizer)
-    engines = parts.engines(config, {"base": base, "generator": generator}, tokenizer)
+    loaded = dict(base=base, generator=generator)
+    engines = parts.engines(config, loaded, tokenizer, root)
     sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
     return span.Span(
         workdir=workdir,
@@ -183,7 +173,8 @@ def _cold_start(
         folder=workdir / "pool",
     )
     parts.check_prompts(config, tasks, tokenizer, style)
-    engines = parts.engines(config, {"judge": judge, "generator": generator}, tokenizer)
+    loaded = dict(judge=judge, generator=generator)
+    engines = parts.engines(config, loaded, tokenizer, root)
     sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
     return cold_start.ColdStart(
         sampler=cold_start.Sampler(

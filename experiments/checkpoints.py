@@ -1,9 +1,14 @@
-"""Model folders: found from the repository's root and compared with their checksums."""
+"""Model folders: found from the repository's root, compared with their checksums."""
 
 import hashlib
 import pathlib
 
 _SUMS = "SHA256SUMS"
+
+
+def is_url(checkpoint: str) -> bool:
+    """Says whether a checkpoint is a model that is served, as http://host:8000/name."""
+    return checkpoint.startswith(("http://", "https://"))
 
 
 def find(folder: str, root: pathlib.Path) -> pathlib.Path:

@@ -29,13 +29,13 @@ _RANGES = {
     "at least 0": (
         lambda x: x >= 0,
         {"examples_per_source", "llm_calls", "overlong_tokens", "port", "priority"}
-        | {"rank", "row_cap", "seed", "warmup_steps", "reserve_bytes"}
+        | {"rank", "retries", "row_cap", "seed", "warmup_steps", "reserve_bytes"}
         | {"policy", "untrained", "base", "judge", "generator"},  # priorities
     ),
     "above 0": (
         lambda x: x > 0,
         {"cpu_seconds", "max_grad_norm", "max_log_ratio", "patience", "rms_norm_eps"}
-        | {"rope_theta", "wall_seconds"},
+        | {"rope_theta", "seconds", "wall_seconds"},
     ),
     "between 0 and 1": (
         lambda x: 0 <= x <= 1,

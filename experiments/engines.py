@@ -129,6 +129,7 @@ class Engines:
         config: mlc.ConfigDict,
         wanted: Mapping[str, tuple[models.Model, Need]],
         *,
+        elsewhere: Mapping[str, Client],
         end_id: int,
     ):
         """Makes an engine for each model, and pages for all who want it.
@@ -136,6 +137,7 @@ class Engines:
         Args:
           config: Its sections engine, serving and policy.
           wanted: By purpose, which is also the config's name of its priority.
+          elsewhere: By purpose, of models that have no engine here.
           end_id: The token that ends completions.
 
         Raises:
@@ -147,6 +149,7 @@ class Engines:
                 wire.check_priority(priority)
         self._config = config
         self._end_id = end_id
+        self._elsewhere = elsewhere
         self._models = {name: model for name, (model, _) in wanted.items()}
         self._scheduler: Scheduler | None = None
         if jax.process_count() == 1:
@@ -169,6 +172,8 @@ class Engines:
 
     def client(self, name: str) -> Client:
         """Returns a client of a model with the weights it was loaded with."""
+        if name in self._elsewhere:
+            return self._elsewhere[name]
         return self.with_weights(name, self._models[name].params, version=0)
 
     def with_weights(self, name: str, params: nnx.State, *, version: int) -> Client:

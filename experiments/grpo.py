@@ -56,27 +56,9 @@ def stages(
     """
     rl, sampling = config.rl, config.sampling
     _, frozen = policy.learned_and_frozen()
-
-    def sample(
-        params: nnx.State,
-        version: int,
-        prompts: Sequence[Sequence[int]],
-        seeds: training_step.Seeds,
-        ready: training_step.Ready,
-    ) -> Sequence[types.Completion]:
-        return client(nnx.merge_state(params, frozen), version=version).generate(
-            prompts,
-            seeds=seeds,
-            group_size=rl.group_size,
-            sampling=Sampling(
-                temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens
-            ),
-            ready=ready,
-        )
-
     return training_step.Stages(
         prompt=prompt,
-        sample=sample,
+        sample=_sample(config, client, frozen),
         decode=decode,
         execute=functools.partial(executor.run, progress=_ignore),
         verify=functools.partial(verifier.verify, progress=_ignore),
@@ -105,6 +87,32 @@ def stages(
             frozen=frozen,
         ),
     )
+
+
+def _sample(
+    config: mlc.ConfigDict, client: Callable[..., Client], frozen: nnx.State
+) -> Callable[..., Sequence[types.Completion]]:
+    """Builds the stage that writes recipes."""
+    rl, sampling = config.rl, config.sampling
+
+    def sample(
+        params: nnx.State,
+        version: int,
+        prompts: Sequence[Sequence[int]],
+        seeds: training_step.Seeds,
+        ready: training_step.Ready,
+    ) -> Sequence[types.Completion]:
+        return client(nnx.merge_state(params, frozen), version=version).generate(
+            prompts,
+            seeds=seeds,
+            group_size=rl.group_size,
+            sampling=Sampling(
+                temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens
+            ),
+            ready=ready,
+        )
+
+    return sample
 
 
 def score(config: mlc.ConfigDict, graphdef: nnx.GraphDef) -> update.Score:

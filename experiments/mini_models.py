@@ -284,29 +284,39 @@ def make_judge(
         for index, stage in enumerate(stages)
     ]
 
-    def evaluate(model) -> dict[str, float]:
-        graphdef, params = nnx.split(model, nnx.Param)
-        engine = Engine.sized(
-            graphdef,
-            params,
-            end_id=tokenizer.end_id,
-            rows=0,
-            group=1,
-            max_prompt=256,
-            max_new_tokens=0,
-            page_size=64,
-            read_tokens=256,
-            free_bytes=sizing.free_bytes(),
-            candidates=len(rubric.SCORES),
-        )
-        client = Direct(engine, params, version=0)
-        return _accuracy(client, held_out, tokenizer=tokenizer, style=style)
-
     return supervised.train(
         _new_model(sizes, tokenizer.vocab_size, seed),
         built,
         optimizer=_schedule(optimizers.muon, optimizer, stages),
         seed=seed,
         workdir=workdir,
-        evaluate=evaluate,
+        evaluate=functools.partial(
+            _grades, rows=held_out, tokenizer=tokenizer, style=style
+        ),
     )
+
+
+def _grades(
+    model: nnx.Module,
+    rows: Sequence[judge_corpus.LabelledRow],
+    *,
+    tokenizer: ChatTokenizer,
+    style: rubric.RubricStyle,
+) -> dict[str, float]:
+    """Returns `_accuracy` of a model, on an engine of its own."""
+    graphdef, params = nnx.split(model, nnx.Param)
+    engine = Engine.sized(
+        graphdef,
+        params,
+        end_id=tokenizer.end_id,
+        rows=0,
+        group=1,
+        max_prompt=256,
+        max_new_tokens=0,
+        page_size=64,
+        read_tokens=256,
+        free_bytes=sizing.free_bytes(),
+        candidates=len(rubric.SCORES),
+    )
+    client = Direct(engine, params, version=0)
+    return _accuracy(client, rows, tokenizer=tokenizer, style=style)

@@ -19,6 +19,7 @@ from experiments import checkpoints
 from experiments import checks
 
 DTYPES = ("float32", "bfloat16")
+ELSEWHERE = ("judge", "generator")  # may be served there; the others learn here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,11 +67,17 @@ def load_each(
     sections: Sequence[str],
     tokenizer: ChatTokenizer,
     root: pathlib.Path,
-) -> list[Model]:
-    """Loads several sections; those that are the same model share their weights."""
+) -> list[Model | None]:
+    """Loads several sections; those that are the same model share their weights.
+
+    A checkpoint that is a URL is not loaded: its place holds None.
+    """
     loaded: dict[tuple, Model] = {}
     found = []
     for section in sections:
+        if section in ELSEWHERE and checkpoints.is_url(config[section].checkpoint):
+            found.append(None)
+            continue
         key = (
             config[section].checkpoint,
             compute(config, section),

@@ -26,6 +26,7 @@ from datachef_jax.verifier.verify import Verifier
 from datachef_jax.verifier.verify import VerifierSettings
 from experiments import checkpoints
 from experiments import checks
+from experiments import elsewhere
 from experiments import finetuning
 from experiments import models
 from experiments import pools
@@ -122,20 +123,29 @@ def prompt(
 
 def engines(
     config: mlc.ConfigDict,
-    loaded: Mapping[str, models.Model],
+    loaded: Mapping[str, models.Model | None],
     tokenizer: ChatTokenizer,
+    root: pathlib.Path,
 ) -> Engines:
-    """Builds the engines of models.
+    """Builds the engines of models, and the clients of those that live elsewhere.
 
     Args:
-      config: Its sections sampling, rl, judge, generator, base, engine and serving.
+      config: Its sections sampling, rl, judge, generator, base, engine, serving and
+        remote.
       loaded: By what they are for: "policy", "untrained" (who writes recipes, too),
-        "judge", "generator" or "base".
+        "judge", "generator" or "base"; None for one that lives elsewhere.
       tokenizer: Of all of them.
+      root: What paths in the config are relative to.
     """
     needs = Needs(config)
-    wanted = {name: (model, needs.of(name)) for name, model in loaded.items()}
-    return Engines(config, wanted, end_id=tokenizer.end_id)
+    wanted, away = {}, {}
+    for name, model in loaded.items():
+        need = needs.of(name)
+        if model is None:
+            away[name] = elsewhere.client(config, name, need, tokenizer, root)
+        else:
+            wanted[name] = (model, need)
+    return Engines(config, wanted, elsewhere=away, end_id=tokenizer.end_id)
 
 
 def verifier(

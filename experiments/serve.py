@@ -1,7 +1,6 @@
 """Serves a checkpoint over HTTP, in OpenAI's protocol, until it is told to stop."""
 
 import dataclasses
-import os
 import pathlib
 import socket
 from typing import Any
@@ -21,12 +20,14 @@ from datachef_jax.serving.endpoint import Bounds
 from datachef_jax.serving.endpoint import Endpoint
 from datachef_jax.serving.endpoint import Model
 from datachef_jax.serving.lane import Slices
+from datachef_jax.serving.offer import Offer
 from datachef_jax.serving.scheduler import Scheduler
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.training import preemption
 from experiments import checks
 from experiments import engines
 from experiments import environment
+from experiments import keys
 from experiments import models
 from experiments import parts
 from experiments import results
@@ -100,7 +101,7 @@ class Serve:
 def _serve(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> Serve:
     """Builds the experiment behind `configs/serve.py`."""
     section, limits = config.serve, config.limits
-    key = _key(section.key_variable, section.key_file, root)
+    key = keys.read("serve", section.key_variable, section.key_file, root)
     tokenizer = parts.tokenizer(config.tokenizer, root)
     with checks.blame("config.tokenizer", config.tokenizer):
         pieces = tokenizer.pieces()
@@ -126,9 +127,16 @@ def _serve(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) ->
         max_new_tokens=config.engine.max_new_tokens,
     )
     reading = Reading(tokenizer, compiler, most)
+    offer = Offer(
+        max_prompt_tokens=config.engine.max_prompt,
+        max_new_tokens=config.engine.max_new_tokens,
+        candidates=config.engine.candidates,
+        seconds=limits.seconds,
+        vocabulary=tokenizer.vocabulary,
+    )
     endpoint = Endpoint(
         scheduler,
-        {section.name: Model(reading=reading, pieces=pieces)},
+        {section.name: Model(reading=reading, pieces=pieces, offer=offer)},
         key=key,
         bounds=Bounds(body_bytes=limits.body_bytes, body_seconds=limits.body_seconds),
     )
@@ -159,30 +167,6 @@ def _engine(
             free_bytes=free,
             **section,
         )
-
-
-def _key(variable: str, file: str, root: pathlib.Path) -> str:
-    """Returns the key that a variable of the environment or a file holds, "" for none.
-
-    It stands in no config: those are saved with the run.
-    """
-    checks.require(
-        not (variable and file), "config.serve.key_file", file, "beside a key_variable"
-    )
-    if variable:
-        key = os.environ.get(variable, "").strip()
-        field, value = "config.serve.key_variable", variable
-    elif file:
-        field, value = "config.serve.key_file", file
-        with checks.blame(field, value):
-            key = (root / file).read_text(encoding="utf-8").strip()
-    else:
-        return ""
-    checks.require(key != "", field, value, "holds no key")
-    checks.require(
-        key.isascii() and key.isprintable(), field, value, "is not printable"
-    )
-    return key
 
 
 PROGRAMMES: dict[str, Any] = {"serve": _serve}

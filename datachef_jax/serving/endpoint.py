@@ -35,6 +35,7 @@ from datachef_jax.serving.asked import Reading
 from datachef_jax.serving.fields import BadField
 from datachef_jax.serving.job import event
 from datachef_jax.serving.job import Job
+from datachef_jax.serving.offer import Offer
 from datachef_jax.serving.reader import Pieces
 from datachef_jax.serving.scheduler import Scheduler
 
@@ -50,10 +51,12 @@ class Model:
     Attributes:
       reading: Reads bodies for it.
       pieces: Of its tokenizer.
+      offer: What it can do.
     """
 
     reading: Reading
     pieces: Pieces
+    offer: Offer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,7 +129,10 @@ class Endpoint:
     async def _list_models(self, request: Request) -> Response:
         del request
         owned = {"object": "model", "created": self._started, "owned_by": "datachef"}
-        models = [{"id": name, **owned} for name in self._models]
+        models = [
+            {"id": name, **owned, **dataclasses.asdict(model.offer)}
+            for name, model in self._models.items()
+        ]
         return JSONResponse({"object": "list", "data": models})
 
     async def _complete(self, request: Request) -> Response:

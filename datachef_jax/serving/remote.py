@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent import futures
+import dataclasses
 import math
 import random
 import time
@@ -9,12 +10,14 @@ from typing import Any
 
 import httpx2
 
+from datachef_jax.parallel import hosts
 from datachef_jax.sampling.request import Part
 from datachef_jax.sampling.request import Request
 from datachef_jax.sampling.request import Sampling
 from datachef_jax.sampling.request import Scores
 from datachef_jax.serving.client import blame
 from datachef_jax.serving.client import Client
+from datachef_jax.serving.offer import Offer
 from datachef_jax.types import Completion
 
 _REASONS = {"stop": "end", "length": "length"}
@@ -53,8 +56,15 @@ class Remote(Client):
           seconds: That one may take.
           retries: Times that one is sent again, after longer and longer pauses, when
             the other side is full or cannot be reached.
+
+        Raises:
+          ValueError: If the URL is none.
         """
-        self._url = f"{url.rstrip('/')}/v1/completions"
+        self._url = f"{url.rstrip('/')}/v1"
+        try:
+            httpx2.URL(self._url)
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"{url}: {error}") from error
         self._model = model
         self._connections = connections
         self._seconds = seconds
@@ -65,6 +75,27 @@ class Remote(Client):
             timeout=httpx2.Timeout(seconds + 10.0, connect=10.0),
             limits=httpx2.Limits(max_connections=connections),
         )
+
+    def check(self, wanted: Offer) -> None:
+        """Makes sure that the other side has the model, and that it can do enough.
+
+        Raises:
+          ValueError: If not.
+          RemoteError: If the other side cannot be reached, or wants another key.
+        """
+        models = self._call("GET", "models")["data"]
+        found = {model["id"]: model for model in models}
+        if self._model not in found:
+            raise ValueError(f"{self._url} has no {self._model!r} but {sorted(found)}")
+        names = [field.name for field in dataclasses.fields(Offer)]
+        try:
+            offer = Offer(**{name: found[self._model][name] for name in names})
+        except KeyError as error:
+            raise ValueError(
+                f"{self._url} does not say its {error}: is no server of this project"
+            ) from error
+        if lacking := offer.shortcomings(wanted):
+            raise ValueError(f"{self._model!r} at {self._url}: {'; '.join(lacking)}")
 
     def serve(self, requests: Sequence[Request]) -> Iterator[tuple[int, Part]]:
         """See `Client`.
@@ -91,7 +122,7 @@ class Remote(Client):
     def _ask(self, request: Request) -> list[Part]:
         """Sends a request, again if need be, and reads the answer."""
         body = {"model": self._model, "deadline_seconds": self._seconds}
-        answer = self._post(body | _written(request))
+        answer = self._call("POST", "completions", body | _written(request))
         try:
             return _parts(answer["choices"], request)
         except (LookupError, TypeError) as error:
@@ -99,19 +130,22 @@ class Remote(Client):
                 f"{self._url}: not the answer expected: {error}"
             ) from error
 
-    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns the answer to a call, made again if need be."""
         problem = ""
         for attempt in range(self._retries + 1):
             if attempt:  # not all who were refused come back at once
                 pause = min(0.1 * 2**attempt, _LONGEST_PAUSE)
                 time.sleep(pause * random.uniform(0.5, 1.0))
             try:
-                response = self._http.post(self._url, json=body)
+                response = self._http.request(method, f"{self._url}/{path}", json=body)
             except httpx2.TransportError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
             if response.status_code == 200:
-                return response.json()
+                return _json(response)
             problem = f"{response.status_code}: {_message(response)}"
             if response.status_code not in _TRY_AGAIN:
                 break
@@ -124,6 +158,31 @@ class Remote(Client):
             case "504":
                 raise TimeoutError(f"{self._url} says {problem}")
         raise RemoteError(f"{self._url} says {problem}")
+
+
+class Shared(Client):
+    """A client in a run of several processes, all of which make the same calls.
+
+    Each asks for its share, and hears from the others what came of theirs.
+    """
+
+    def __init__(self, client: Client):
+        """Asks nothing yet.
+
+        Args:
+          client: Of this process alone.
+        """
+        self._client = client
+
+    def serve(self, requests: Sequence[Request]) -> Iterator[tuple[int, Part]]:
+        """See `Client`."""
+        own = hosts.share(range(len(requests)))
+        parts: list[list[Part]] = [[] for _ in own]
+        for i, part in self._client.serve([requests[place] for place in own]):
+            parts[i].append(part)
+        for place, joined in enumerate(hosts.join(parts, len(requests))):
+            for part in joined:
+                yield place, part
 
 
 def _written(request: Request) -> dict[str, Any]:
@@ -180,6 +239,13 @@ def _parts(choices: list[dict[str, Any]], request: Request) -> list[Part]:
 
 def _floats(values: Sequence[float | None]) -> tuple[float, ...]:
     return tuple(math.nan if value is None else float(value) for value in values)
+
+
+def _json(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise RemoteError(f"{response.url}: not JSON: {response.text[:200]}") from error
 
 
 def _message(response: httpx2.Response) -> str:

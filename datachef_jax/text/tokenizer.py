@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import hashlib
+import json
 import pathlib
 
 import tokenizers
@@ -74,6 +76,12 @@ class ChatTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of ids, without special tokens."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    @property
+    def vocabulary(self) -> str:
+        """Returns a digest of what each id means: where it is equal, ids are, too."""
+        tokens = json.dumps(sorted(self._tokenizer.get_vocab().items()))
+        return hashlib.sha256(tokens.encode()).hexdigest()
 
     def pieces(self) -> list[bytes | None]:
         """Returns the bytes that each token adds to a text, None for special tokens.

@@ -12,7 +12,6 @@ from configs import serve as config_file
 from datachef_jax.text import tokenizer
 from experiments import checks
 from experiments import run
-from experiments import serve
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIG = f"--config={_ROOT / 'configs' / 'serve.py'}"
@@ -86,11 +85,3 @@ def test_what_cannot_be_served_is_refused(fields, message, tmp_path):
     with pytest.raises(checks.UserError, match=message):
         run._run(config, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_key_comes_from_a_variable(monkeypatch):
-    monkeypatch.setenv("SOME_KEY", " secret\n")
-    assert serve._key("SOME_KEY", "", _ROOT) == "secret"
-    monkeypatch.setenv("SOME_KEY", "se\ncret")
-    with pytest.raises(checks.UserError, match="not printable"):
-        serve._key("SOME_KEY", "", _ROOT)

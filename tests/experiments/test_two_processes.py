@@ -1,6 +1,7 @@
-"""The mini job in two processes samples and learns what it does in one."""
+"""The mini job in two processes, its judge in a third, does what it does in one."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,23 @@ from tests.experiments.conftest import ROOT
 pytestmark = pytest.mark.slow
 
 _SHORT = ("rl.steps=1", "finetune.steps=2", "evaluation.recipes=2")
+
+
+@pytest.fixture
+def judge(start_run, tmp_path):
+    """Returns where the judge of `configs/tiny.py` is served."""
+    process = start_run(
+        f"--config={ROOT / 'configs' / 'serve.py'}",
+        f"--workdir={tmp_path / 'judge'}",
+        "--config.serve.port=0",
+        "--config.engine.max_prompt=256",
+        cwd=tmp_path,
+    )
+    lines = [process.stdout.readline() for _ in range(3)]
+    (url,) = re.findall(r"at (http://127\.0\.0\.1:[0-9]+)/v1;", lines[1])
+    yield f"{url}/mini-judge"
+    process.terminate()
+    process.communicate(timeout=60)
 
 
 def _start(workdir, *arguments, devices: int) -> subprocess.Popen:
@@ -50,7 +68,7 @@ def _weights(workdir):
         return ocp.load_checkpointables(path, {"state": like})["state"]
 
 
-def test_two_processes_do_what_one_does_on_the_same_mesh(tmp_path):
+def test_two_processes_do_what_one_does_on_the_same_mesh(tmp_path, judge):
     one = _start(tmp_path / "one", devices=2)
     out, err = one.communicate(timeout=900)
     assert one.returncode == 0, err
@@ -61,6 +79,7 @@ def test_two_processes_do_what_one_does_on_the_same_mesh(tmp_path):
         _start(
             tmp_path / "two",
             address,
+            f"--config.judge.checkpoint={judge}",
             "--processes=2",
             f"--process={process}",
             devices=1,

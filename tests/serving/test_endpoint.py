@@ -22,6 +22,7 @@ from datachef_jax.serving import lane
 from datachef_jax.serving import remote
 from datachef_jax.serving import scheduler
 from datachef_jax.serving import server
+from datachef_jax.serving.offer import Offer
 
 _KEY = "open sesame"
 _LIMITS = asked.Limits(choices=16, seconds=60.0, max_new_tokens=32)
@@ -48,9 +49,14 @@ def running(make_engine, models, pieces):
     made.close()
 
 
+def _offer(words, **fields):
+    least = dict(max_prompt_tokens=160, max_new_tokens=32, candidates=8, seconds=60.0)
+    return Offer(**{**least, "vocabulary": words.vocabulary, **fields})
+
+
 def _serve(running, words, pieces, compile, key, **fields):
     reading = asked.Reading(words, compile, _LIMITS)
-    model = endpoint.Model(reading=reading, pieces=pieces)
+    model = endpoint.Model(reading=reading, pieces=pieces, offer=_offer(words))
     app = endpoint.Endpoint(
         running, {"tiny": model}, key=key, **{"bounds": _BOUNDS} | fields
     ).app
@@ -500,6 +506,50 @@ def test_a_remote_client_gives_the_same_bits(far, direct):
     assert [part.scores for _, part in far.serve([request])] == [
         part.scores for _, part in direct.serve([request])
     ]
+
+
+def test_what_the_other_side_cannot_do_is_found_before_work_starts(far, url, words):
+    far.check(_offer(words))
+    for name, value, message in (
+        ("max_prompt_tokens", 161, "its max_prompt_tokens is 160, 161 are needed"),
+        ("max_new_tokens", 33, "its max_new_tokens is 32, 33 are"),
+        ("candidates", 9, "its candidates is 8, 9 are"),
+        ("seconds", 60.5, "its seconds is 60.0, 60.5 are"),
+        ("vocabulary", "another", "its tokenizer has another vocabulary"),
+    ):
+        with pytest.raises(ValueError, match=f"'tiny' at {url}/v1: {message}"):
+            far.check(_offer(words, **{name: value}))
+    fields = dict(key=_KEY, connections=1, seconds=5.0, retries=0)
+    with pytest.raises(ValueError, match=r"has no 'huge' but \['tiny'\]"):
+        remote.Remote(url, "huge", **fields).check(_offer(words))
+
+
+def test_processes_ask_for_their_shares_and_all_hear_everything(
+    far, direct, monkeypatch
+):
+    prompts, own, told = [[i] * 9 for i in range(1, 6)], threading.local(), {}
+    met = threading.Barrier(2, timeout=30.0)
+
+    def join(done, count):
+        told[own.process] = done
+        met.wait()
+        joined = [None] * count
+        for process in range(2):
+            joined[process::2] = told[process]
+        return joined
+
+    monkeypatch.setattr(remote.hosts, "share", lambda items: items[own.process :: 2])
+    monkeypatch.setattr(remote.hosts, "join", join)
+
+    def work(process):
+        own.process = process
+        return remote.Shared(far).score(prompts, [5, 60])
+
+    expected = direct.score(prompts, [5, 60])
+    with futures.ThreadPoolExecutor(2) as pool:
+        for got in pool.map(work, range(2)):
+            np.testing.assert_array_equal(got, expected)
+    assert [len(told[process]) for process in range(2)] == [3, 2]
 
 
 def test_remote_errors_name_the_place(far, url):
