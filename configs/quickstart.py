@@ -108,7 +108,7 @@ def get_config() -> mlc.ConfigDict:
         key_file="",  # or the file that does; neither: it wants none
         connections=32,  # requests under way at a time
         seconds=600.0,  # that one may take; at most what the other side allows
-        retries=8,  # where it is full or away; the pauses before them double, up to 26 s
+        retries=8,  # where it is full or away; pauses double from 0.2 s to 26 s
     )
     config.sandbox = dict(
         cpu_seconds=8.0,

@@ -10,10 +10,10 @@ By default the shipped mini judge, on this machine alone. A checkpoint of your o
         --config.serve.host=0.0.0.0 --config.serve.key_variable=KEY
 
 Ask it with any client of OpenAI's protocol, whose fields and ours stand at the top of
-`datachef_jax/serving/asked.py`; or let it be the judge or generator of a run elsewhere:
-`--config.judge.checkpoint=http://<host>:8000/mini-judge`, and its key in `config.remote`.
-`/health` and `/statistics` say how it is. There is no TLS: between machines, put it
-behind what has it.
+`datachef_jax/serving/asked.py`; or let it judge or answer in a run elsewhere:
+`--config.judge.checkpoint=http://<host>:8000/mini-judge`, with the key that
+`config.remote` names. `/health` and `/statistics` say how it is. There is no TLS:
+between machines, put it behind what has it.
 """
 
 import ml_collections as mlc
