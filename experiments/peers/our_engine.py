@@ -103,21 +103,20 @@ def _engine(
     workload: Mapping[str, Any],
 ) -> engines.Engine:
     """Returns an engine with room for as many rows of the workload as asked."""
-    rows = job["rows"]
     prompts = workload["prompts"] + workload["greedy_prompts"]
     longest = max(map(len, prompts))
     new = max(workload["new_tokens"] + [workload["greedy_tokens"]])
-    pages = rows * -(-(longest + new) // _PAGE_SIZE)
+    pages = job["rows"] * -(-(longest + new) // _PAGE_SIZE)
     sizes = state.Sizes(
-        rows=rows,
-        prompts=2 * rows,
+        rows=job["rows"] if new else 0,  # scores need none
+        prompts=2 * job["rows"],
         group=1,
         pages=pages,
         page_size=_PAGE_SIZE,
         max_prompt=longest,
         max_new_tokens=new,
         read_tokens=256,
-        read_prompts=16,
+        read_prompts=8,
         reads=2,
         stop_ids=1,
         candidates=max(len(workload["candidates"]), 1),
