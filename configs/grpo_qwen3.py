@@ -90,6 +90,9 @@ def get_config(size: str) -> mlc.ConfigDict:
         wall_seconds=600.0,
         memory_bytes=8 * 2**30,
         dataset_bytes=2**30,
+        dataset_rows=1_000_000,
+        llm_tokens=2_000_000,
+        llm_seconds=3600.0,
         workers=16,
         row_cap=1000,
     )

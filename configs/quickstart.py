@@ -118,8 +118,19 @@ def get_config() -> mlc.ConfigDict:
         file_bytes=64 * 2**20,
         output_bytes=16 * 2**10,
         dataset_bytes=32 * 2**20,
-        llm_calls=2000,
-        workers=2,
+        dataset_rows=200_000,
+        line_bytes=2**20,
+        script_bytes=2**20,
+        llm_calls=2000,  # of a recipe, as are the next two
+        llm_tokens=200_000,
+        llm_seconds=600.0,
+        workers=2,  # scripts that run at once
+        workers_per_supervisor=4,  # a supervisor and its zygote keep 4 to 8 cores busy
+        scratch="",  # where scripts write; "" for the system's temporary files
+        # Installed packages that scripts may import, beside what those need.
+        importable=("datasets", "numpy", "pandas", "pyarrow", "regex", "tqdm"),
+        # Without these it does not start: any of sandbox/layout.py:GUARANTEES.
+        require=(),
         row_cap=160,  # ours: rows of each source that a recipe sees during GRPO
     )
     config.verifier = dict(

@@ -149,7 +149,7 @@ class Execution:
 
     Attributes:
       kind: "ok", "unparsed" (no recipe could be read from the completion), or one of
-        `sandbox.pool.KINDS`. "sandbox_error" is our own fault, everything else the
+        `sandbox.job.KINDS`. "sandbox_error" is our own fault, everything else the
         recipe's.
       log: End of what the script printed, with the traceback if there is one, or
         why the completion could not be parsed.
@@ -159,6 +159,7 @@ class Execution:
       cpu_seconds: Of the child process.
       wall_seconds: From fork to exit, without waiting for LLM answers.
       peak_bytes: Largest resident set.
+      written_bytes: What its directory held at its end.
     """
 
     kind: str
@@ -169,6 +170,7 @@ class Execution:
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_bytes: int = 0
+    written_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

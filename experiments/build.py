@@ -17,6 +17,7 @@ from datachef_jax import types
 from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.recipes import handwritten
 from datachef_jax.recipes import parse
+from datachef_jax.recipes.execute import Executor
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import build_bench
@@ -88,9 +89,7 @@ def _table1(
     shared = dict(
         prompt=functools.partial(parts.prompt, tokenizer=tokenizer, style=style),
         decode=tokenizer.decode,
-        executor=parts.executor(
-            config, sandbox, workdir, row_cap=config.sandbox.row_cap
-        ),
+        executor=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
         verifier=parts.verifier(config, engines.client("judge"), tokenizer),
     )
     policy_with = functools.partial(engines.with_weights, "policy")
@@ -121,7 +120,7 @@ def _table1(
         ),
         trained=policy_with,
         by_hand={task.name: _by_hand(task) for task in held_out},
-        executor=parts.executor(config, sandbox, workdir, row_cap=0),
+        executor=Executor(sandbox=sandbox, row_cap=0),
         finetuner=parts.finetuner(config, base, engines, tokenizer, workdir),
         oracle=config.evaluation.oracle,
         sandbox=sandbox,
@@ -151,7 +150,7 @@ def _span(
             }
             for task in held_out
         },
-        executor=parts.executor(config, sandbox, workdir, row_cap=0),
+        executor=Executor(sandbox=sandbox, row_cap=0),
         finetuner=parts.finetuner(config, base, engines, tokenizer, workdir),
         sandbox=sandbox,
     )
@@ -179,9 +178,7 @@ def _cold_start(
     return cold_start.ColdStart(
         sampler=cold_start.Sampler(
             tasks=tasks,
-            executor=parts.executor(
-                config, sandbox, workdir, row_cap=config.sandbox.row_cap
-            ),
+            executor=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
             verifier=parts.verifier(config, engines.client("judge"), tokenizer),
             smallest=config.pool.smallest,
             largest=config.pool.largest,

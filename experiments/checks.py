@@ -73,7 +73,8 @@ def ranges(config: Mapping[str, Any]) -> None:
       config: As JSON types.
     """
     for path, value in _flatten(config).items():
-        require(value != [], path, value, "must not be empty")
+        empty = value == [] and not path.endswith(".require")
+        require(not empty, path, value, "must not be empty")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         name = path.rpartition(".")[2]

@@ -196,6 +196,7 @@ class ColdStart:
         and what `supervised.train` returns.
         """
         with self.sandbox, record.stage("demonstrations"):
+            record.note("sandbox", self.sandbox.isolation)
             kept, tried = self.sampler.sample(self.demonstrations, seed=self.seed)
         with record.stage("training"):
             figures = self.train(kept)

@@ -1,20 +1,23 @@
 """The parts that experiments share, from the sections of a config; see `build`."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
+import threading
 from typing import Any
 
+import jax
 import ml_collections as mlc
 import optax
 
 from datachef_jax import types
 from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.parallel import hosts
-from datachef_jax.recipes.execute import Executor
 from datachef_jax.serving.client import Client
+from datachef_jax.serving.generator import Answer
 from datachef_jax.serving.generator import Chat
 from datachef_jax.serving.generator import Generator
 from datachef_jax.text import prompts
@@ -33,6 +36,7 @@ from experiments import pools
 from experiments.engines import Engines
 from experiments.engines import Needs
 from sandbox import pool as sandbox_pool
+from sandbox.job import Limits
 
 
 def tokenizer(folder: str, root: pathlib.Path) -> ChatTokenizer:
@@ -185,32 +189,33 @@ def sandbox(
         max_new_tokens=section.max_new_tokens,
         temperature=section.temperature,
     )
-    settings = config.sandbox.to_dict()
-    del settings["row_cap"]
-    workers = settings.pop("workers")
-    limits = sandbox_pool.Limits(**settings)
+    one_at_a_time = threading.Lock()
 
-    def answer(batch: Sequence[Chat]) -> list[str]:
-        with hosts.own():
+    def answer(batch: Sequence[Chat]) -> list[Answer]:
+        if jax.process_count() == 1:  # a scheduler gathers what many threads ask
+            return generator.answer(batch)
+        with one_at_a_time, hosts.own():
             return generator.answer(batch)
 
-    return sandbox_pool.Sandbox(limits=limits, workers=workers, answer=answer)
+    return make_sandbox(config.sandbox, answer)
 
 
-def executor(
-    config: mlc.ConfigDict,
-    sandbox: sandbox_pool.Sandbox,
-    workdir: pathlib.Path,
-    *,
-    row_cap: int,
-) -> Executor:
-    """Builds what runs recipes, on so many rows of each source; 0 for all."""
-    return Executor(
-        sandbox=sandbox,
-        directory=workdir / "sandbox" / f"row_cap_{row_cap}",
-        row_cap=row_cap,
-        max_dataset_bytes=config.sandbox.dataset_bytes,
-    )
+def make_sandbox(
+    section: mlc.ConfigDict, answer: Callable[[Sequence[Chat]], list[Answer]]
+) -> sandbox_pool.Sandbox:
+    """Makes a sandbox from its section; row caps are for whoever runs recipes."""
+    settings = section.to_dict()
+    settings.pop("row_cap", None)
+    scratch = settings.pop("scratch")
+    names = ("workers", "workers_per_supervisor", "importable", "require")
+    made = {name: settings.pop(name) for name in names}
+    with checks.blame("config.sandbox", section.to_dict()):
+        return sandbox_pool.Sandbox(
+            limits=Limits(**settings),
+            scratch=pathlib.Path(scratch) if scratch else None,
+            answer=answer,
+            **made,
+        )
 
 
 def finetuner(

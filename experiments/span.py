@@ -49,6 +49,7 @@ class Span:
     def run(self, record: environment.Environment) -> None:
         """Runs what is not done yet, prints the table, writes `summary.json`."""
         with self.sandbox, record.stage("datasets"):
+            record.note("sandbox", self.sandbox.isolation)
             rows = {task.name: self._rows(task) for task in self.tasks}
         with record.stage("fine-tunes"):
             scores = {

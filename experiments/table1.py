@@ -30,14 +30,8 @@ from experiments.jobs import BY_HAND
 from experiments.jobs import Job
 from experiments.jobs import POLICIES
 from experiments.jobs import Rollouts
-from sandbox import guard
 from sandbox import pool as sandbox_pool
 
-# What stands in `environment.json`: by what recipes are isolated, and what is lost.
-_ISOLATION = {
-    "layers": "Landlock, seccomp, resource limits, no capabilities",
-    "not covered": " ".join(guard.__doc__.split("Not covered: ")[1].split()),
-}
 _SINGLE = {"single_average": "single", "single_best": "single"}
 
 Scores = Mapping[Job, Mapping[str, Any]]
@@ -79,7 +73,7 @@ class Table1:
     def run(self, record: environment.Environment) -> None:
         """Runs what is not done yet, prints the table, writes `summary.json`."""
         with self.sandbox:
-            record.note("sandbox", _ISOLATION)
+            record.note("sandbox", self.sandbox.isolation)
             self._run(record)
 
     def _run(self, record: environment.Environment) -> None:

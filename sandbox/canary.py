@@ -4,10 +4,14 @@ Version numbers of kernels and libraries are not believed: distributions are kno
 announce what they do not enforce.
 """
 
+from collections.abc import Collection
+import os
 import pathlib
 
+from sandbox.job import Limits
+
 _SCRIPT = """\
-import os, socket, threading
+import os, socket, threading, time
 
 def attempt(name, action):
     try:
@@ -28,14 +32,48 @@ attempt("signals", lambda: os.kill(os.getppid(), 0))
 thread = threading.Thread(target=print, args=("threads work",))
 thread.start()
 thread.join()
-import sqlite3, xml.dom.minidom
-open("data/processed/canary", "w").close()
+import asyncio, sqlite3, xml.dom.minidom
+asyncio.run(asyncio.sleep(0))
+from aidp import *
+dump_dataset(format_to_sharegpt([{{"a": "1"}}], "a", "a"), "data/processed/a.jsonl")
 """
+# What proves a guarantee, where it is held.
+_PROOFS = {
+    "landlock": "attempt('seeing others', lambda: os.listdir(os.path.dirname(secret)))",
+    "namespaces": "if os.path.exists(secret): print('visible: files of the host')",
+    "disk_quota": """\
+quota = os.statvfs(".")
+if quota.f_blocks * quota.f_frsize > {disk}: print("unbounded: disk")
+""",
+    "own_user": "if os.getuid() == {user}: print('shared: the user id')",
+    "thread_limit": """\
+threading.stack_size(2 ** 16)
+end = threading.Event()
+try:
+    for _ in range({threads}): threading.Thread(target=end.wait).start()
+    print("unbounded: threads")
+except RuntimeError:
+    pass
+end.set()
+""",
+}
 
 
-def script(secret: pathlib.Path) -> str:
-    """Returns the script; `secret` is a file that it must not reach."""
-    return _SCRIPT.format(secret=str(secret))
+def script(secret: pathlib.Path, limits: Limits, lost: Collection[str]) -> str:
+    """Returns the script.
+
+    Args:
+      secret: A file that it must not reach.
+      limits: That it runs within.
+      lost: Guarantees that need no proof.
+    """
+    proofs = [proof for name, proof in _PROOFS.items() if name not in lost]
+    return "\n".join([_SCRIPT, *proofs]).format(
+        secret=str(secret),
+        disk=limits.dataset_bytes + 2**16,  # whole pages
+        threads=limits.processes + 1,
+        user=os.geteuid(),
+    )
 
 
 def check(kind: str, log: str) -> None:

@@ -1,4 +1,4 @@
-"""Frames between a recipe's process and the sandbox: a length, then JSON."""
+"""Frames between recipe, supervisor and trainer: a length, then JSON."""
 
 from collections.abc import Iterator
 import json
@@ -21,7 +21,9 @@ def encode(frame: Frame) -> bytes:
 class Inbox:
     """Puts frames together from the pieces that a hostile sender's stream comes in."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
+        """Has nothing yet; longer frames are refused."""
+        self._most_bytes = most_bytes
         self._bytes = bytearray()
 
     def feed(self, piece: bytes) -> Iterator[Frame]:
@@ -33,8 +35,9 @@ class Inbox:
         self._bytes += piece
         while len(self._bytes) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._bytes)
-            if length > MAX_BYTES:
-                raise ValueError(f"a frame of {length} bytes, at most {MAX_BYTES}")
+            if length > self._most_bytes:
+                most = self._most_bytes
+                raise ValueError(f"a frame of {length} bytes, at most {most}")
             end = _LENGTH.size + length
             if len(self._bytes) < end:
                 return

@@ -6,7 +6,7 @@ a failure out of a success, not the other way round.
 
 import atexit
 from collections.abc import Sequence
-import contextlib
+import dataclasses
 import errno
 import gc
 import json
@@ -23,7 +23,6 @@ from typing import Any, NoReturn
 from sandbox import channel
 from sandbox import guard
 from sandbox import program
-from sandbox import syscalls
 from sandbox.aidp import session
 from sandbox.aidp import warm
 
@@ -34,38 +33,60 @@ _ERRNO_CODES = {
     errno.EDQUOT: program.DISK_ERROR,
     errno.EPERM: program.FORBIDDEN,
     errno.EACCES: program.FORBIDDEN,
+    errno.EROFS: program.FORBIDDEN,
 }
 
-_CHANNEL = 3  # where the descriptor of the channel lies, after stdin, stdout, stderr
+_CHANNEL = 3  # after stdin, stdout, stderr; sources come next
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Warmth:
+    """What the zygote has ready for all scripts.
+
+    Attributes:
+      filters: Of system calls, in the order in which they are installed.
+      landlock: Whether the kernel has it.
+      bytes: Address space that a script begins with.
+    """
+
+    filters: Sequence[guard.Filter]
+    landlock: bool
+    bytes: int
 
 
 def main(
-    fds: Sequence[int],
-    *,
-    parent: int,
-    filters: Sequence[syscalls.Filter],
-    readable: Sequence[str],
+    fds: Sequence[int], *, parent: int, warmth: Warmth, user: int | None
 ) -> NoReturn:
     """Runs the script of a job and ends the process; never returns.
 
     Args:
-      fds: Descriptors of the job (JSON), of its log and of its channel.
+      fds: Descriptors of the job (JSON), of its log, of its channel and of each of its
+        sources, in ascending order.
       parent: Id of the process that forked this one.
-      filters: Compiled filters of system calls.
-      readable: Trees that every script may read.
+      warmth: See there.
+      user: The id that it takes; None to keep that of the zygote.
     """
     code = program.RUNTIME_ERROR
     try:
         job = _settle(fds)
-        guard.limit_resources(job["limits"])
+        guard.limit_resources(
+            job["limits"],
+            files=len(fds),
+            warm_bytes=warmth.bytes,
+            own_user=user is not None,
+        )
+        if user is not None:
+            guard.become(user)
         guard.drop_privileges(parent)
-        files = [source["path"] for source in job["sources"]]
-        guard.confine_files(readable, files, job["directory"])
+        os.chdir(job["directory"])
+        if warmth.landlock:
+            guard.confine_script(job["directory"])
         pipe = channel.Pipe(_CHANNEL)
         _reset(job, pipe)
-        guard.filter_calls(filters)
+        for one in warmth.filters:
+            one.install()
         pipe.send({"ready": True})
-        code = _execute(job["script"], job["name"])
+        code = _execute(job["script"], job["name"], job["limits"]["script_bytes"])
     except BaseException:  # a bug of ours: reported as it is, without "ready"
         traceback.print_exc()
     finally:
@@ -78,19 +99,17 @@ def _settle(fds: Sequence[int]) -> dict[str, Any]:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    with contextlib.suppress(OSError):  # a container may show it read-only
-        # Out of memory, the host ends a script before the trainer.
-        pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
     with open(fds[0], "rb") as file:
         file.seek(0)
         job = json.loads(file.read())
     with open("/dev/null", "rb") as null:
         os.dup2(null.fileno(), 0)
-    # The zygote keeps 0 to 9 occupied, so none of these overwrites another.
-    for target, fd in ((1, fds[1]), (2, fds[1]), (_CHANNEL, fds[2])):
-        os.dup2(fd, target)
-    os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
-    os.chdir(job["directory"])
+    # The zygote keeps 0 to 9 occupied, so that each place is below what comes there:
+    # none of these overwrites another.
+    os.dup2(fds[1], 1)
+    for place, fd in enumerate(fds[1:], 2):
+        os.dup2(fd, place)
+    os.closerange(len(fds) + 1, os.sysconf("SC_OPEN_MAX"))
     os.umask(0o077)
     return job
 
@@ -108,7 +127,10 @@ def _reset(job: dict[str, Any], pipe: channel.Pipe) -> None:
         setattr(sys, f"__{name}__", stream)
     session.start(
         session.Session(
-            sources={s["id"]: session.Source(**s) for s in job["sources"]},
+            sources={
+                source["id"]: session.Source(fd=fd, **source)
+                for fd, source in enumerate(job["sources"], _CHANNEL + 1)
+            },
             row_cap=job["row_cap"],
             seed=job["seed"],
             send=pipe.send,
@@ -117,8 +139,12 @@ def _reset(job: dict[str, Any], pipe: channel.Pipe) -> None:
     )
 
 
-def _execute(script: str, name: str) -> int:
+def _execute(script: str, name: str, most_bytes: int) -> int:
     """Runs the script as `__main__`. Returns the exit code."""
+    length = len(script.encode("utf-8", "replace"))
+    if length > most_bytes:
+        print(f"{name} has {length} bytes, at most {most_bytes}", file=sys.stderr)
+        return program.SYNTAX_ERROR
     # Tracebacks show the script's own lines.
     linecache.cache[name] = (len(script), None, script.splitlines(True), name)
     try:

@@ -1,60 +1,83 @@
-"""The directories that scripts write to: measuring and removing what they left.
+"""The directories that scripts write to: measuring and emptying them.
 
 Scripts may leave what breaks the obvious tools: thousands of nested directories,
 names that are no text, directories that may not be entered.
 """
 
+from collections.abc import Iterator
 import errno
 import os
 import pathlib
 
 _MAX_DEPTH = 32
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def exceeds(directory: pathlib.Path, max_bytes: int) -> bool:
-    """Says whether a directory, in use, holds more than `max_bytes`.
+def used(directory: int, *, enough: int) -> int:
+    """Returns how many bytes a directory, maybe in use, holds, or `enough` if more.
 
     Each entry counts as at least one block of 4 KiB. What cannot be looked into, or
-    is nested deeper than honest scripts do, counts as too much.
+    is nested deeper than honest scripts do, counts as `enough`.
+
+    Args:
+      directory: Its descriptor.
+      enough: No more than this is counted.
     """
     total = 0
-    waiting = [(os.fsencode(directory), 0)]
-    while waiting:
-        path, depth = waiting.pop()
-        try:
-            entries = os.scandir(path)
-        except FileNotFoundError:  # removed in the meantime
-            continue
-        except OSError:
-            return True
-        with entries:
-            for entry in entries:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
+    try:
+        for size in _sizes(directory, 0):
+            total += size
+            if total >= enough:
+                return enough
+    except OSError:
+        return enough
+    return total
+
+
+def _sizes(directory: int, depth: int) -> Iterator[int]:
+    """Yields the bytes of each entry; one descriptor is open for each level.
+
+    Raises:
+      OSError: If it cannot be looked into, or is nested too deep.
+    """
+    if depth > _MAX_DEPTH:
+        raise OSError(errno.ELOOP, "nested too deep")
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+                yield max(4096, status.st_blocks * 512)
+                if not entry.is_dir(follow_symlinks=False):
                     continue
-                total += max(4096, status.st_blocks * 512)
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, depth + 1))
-                if total > max_bytes or depth > _MAX_DEPTH:
-                    return True
-    return False
+                inner = os.open(entry.name, _DIRECTORY, dir_fd=directory)
+            except FileNotFoundError:  # removed in the meantime
+                continue
+            try:
+                yield from _sizes(inner, depth + 1)
+            finally:
+                os.close(inner)
 
 
-def wipe(directory: pathlib.Path) -> None:
-    """Removes a directory that nobody uses any more, whatever is in it.
+def empty(directory: int) -> None:
+    """Removes all that is in a directory which nobody uses any more.
 
     Directories inside directories are moved up first, so that neither the stack nor
     the length of a path grows with their depth.
+
+    Args:
+      directory: Its descriptor.
     """
-    if not directory.exists():
-        return
-    top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    moved = 0
+    while names := os.listdir(directory):
+        for name in names:
+            moved = _dismantle(directory, os.fsencode(name), moved)
+
+
+def wipe(directory: pathlib.Path) -> None:
+    """Removes a directory that nobody uses any more, whatever is in it."""
+    top = os.open(directory, _DIRECTORY)
     try:
-        moved = 0
-        while names := os.listdir(top):
-            for name in names:
-                moved = _dismantle(top, os.fsencode(name), moved)
+        empty(top)
     finally:
         os.close(top)
     directory.rmdir()
@@ -67,7 +90,7 @@ def _dismantle(top: int, name: bytes, moved: int) -> int:
         return moved
     except (IsADirectoryError, PermissionError):
         os.chmod(name, 0o700, dir_fd=top)
-    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    inner = os.open(name, _DIRECTORY, dir_fd=top)
     try:
         for entry in map(os.fsencode, os.listdir(inner)):
             try:

@@ -12,12 +12,8 @@ import os
 import pathlib
 import resource
 import signal
-import sys
-import sysconfig
 
 import landlockpy
-
-from sandbox import syscalls
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.prctl.argtypes = (ctypes.c_int, *[ctypes.c_void_p] * 4)
@@ -41,65 +37,62 @@ _OWN = (
     | landlockpy.AccessFS.REFER
 )
 
-_SYSTEM_PATHS = (
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/local/lib",
-    "/usr/share/zoneinfo",
-    "/etc/ld.so.cache",
-    "/dev/urandom",
-)
 
-
-def check() -> None:
+def check(*, namespaces: bool) -> bool:
     """Makes sure of what nothing runs without.
 
+    Args:
+      namespaces: Whether this process has namespaces of its own.
+
+    Returns:
+      Whether there is Landlock.
+
     Raises:
-      RuntimeError: If it is missing, saying what and how to get it.
+      RuntimeError: If something is missing, saying what and how to get it.
     """
-    if not landlockpy.supported():
+    landlock = landlockpy.supported()
+    if not landlock and not namespaces:
         raise RuntimeError(
-            "the sandbox cannot start: Landlock is missing. It needs Linux 5.13 or"
-            " later with `landlock` among the security modules (lsm=landlock,... on"
-            " the kernel's command line)"
+            "the sandbox cannot start: Landlock is missing, and so are namespaces. It"
+            " needs Linux 5.13 or later with `landlock` among the security modules"
+            " (lsm=landlock,... on the kernel's command line), or bubblewrap"
         )
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"the sandbox must fork from one thread, found {threads}")
+    return landlock
 
 
-def readable_paths() -> list[str]:
-    """Returns the interpreter's libraries, as far as they exist."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    paths = [sysconfig.get_path(name) for name in names]
-    paths += [path for path in sys.path if path.endswith("-packages")]
-    base = pathlib.Path(sys.base_prefix, sys.platlibdir)
-    paths += [str(base / f"python{sys.version_info[0]}.{sys.version_info[1]}")]
-    paths += [str(library) for library in base.glob("libpython*")]
-    found = {os.path.realpath(path) for path in (*paths, *_SYSTEM_PATHS)}
-    return sorted(path for path in found if os.path.exists(path))
+def address_space() -> int:
+    """Returns how many bytes of it this process has."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
 
 
-def limit_resources(limits: dict[str, float]) -> None:
+def limit_resources(
+    limits: dict[str, float], *, files: int, warm_bytes: int, own_user: bool
+) -> None:
     """Sets the limits that the kernel enforces for each process.
 
-    Not the number of processes: the kernel counts those of all processes of a user
-    together, so that a busy host would fail honest scripts. seccomp refuses processes,
-    and threads are counted from outside.
+    The kernel counts the threads of all processes of a user together: where several
+    scripts share one, so that a busy host would fail honest ones, threads are counted
+    from outside instead.
 
     Args:
-      limits: Fields of `sandbox.pool.Limits` by name.
+      limits: Fields of `sandbox.job.Limits` by name.
+      files: How many it has from the beginning.
+      warm_bytes: Address space that it begins with.
+      own_user: Whether no other process has its user id.
     """
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
-    memory = pages * resource.getpagesize() + int(limits["memory_bytes"])
+    memory = warm_bytes + int(limits["memory_bytes"])
     cpu = math.ceil(limits["cpu_seconds"])
+    threads = int(limits["processes"])
     for kind, soft, hard in (
+        *([(resource.RLIMIT_NPROC, threads, threads)] if own_user else []),
         (resource.RLIMIT_CPU, cpu, cpu + 1),
         (resource.RLIMIT_AS, memory, memory),
         (resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"]),
-        (resource.RLIMIT_NOFILE, 256, 256),
+        (resource.RLIMIT_NOFILE, 256 + files, 256 + files),
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_MEMLOCK, 0, 0),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
@@ -108,6 +101,27 @@ def limit_resources(limits: dict[str, float]) -> None:
         if ceiling != resource.RLIM_INFINITY:
             soft, hard = min(soft, ceiling), min(hard, ceiling)
         resource.setrlimit(kind, (int(soft), int(hard)))
+
+
+def become(user: int) -> None:
+    """Takes a user id, and no other group than that of the same number."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
+
+def forbid_privileges() -> None:
+    """Gives up for good what programs that are executed might get.
+
+    Raises:
+      OSError: If the kernel refuses.
+    """
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if LIBC.prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
 def drop_privileges(parent: int) -> None:
@@ -123,19 +137,28 @@ def drop_privileges(parent: int) -> None:
     kept = data[1] & _KEPT_CAPABILITIES
     if LIBC.capset(header, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)):
         raise OSError(ctypes.get_errno(), "capset")
-    for option, value in (
-        (_PR_SET_PDEATHSIG, signal.SIGKILL),
-        (_PR_SET_DUMPABLE, 0),
-        (_PR_SET_NO_NEW_PRIVS, 1),
-    ):
-        if LIBC.prctl(option, value, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), f"prctl {option}")
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_DUMPABLE, 0)
     if os.getppid() != parent:  # it ended before its death would have been a signal
         os._exit(1)
 
 
-def confine_files(readable: Sequence[str], files: Sequence[str], own: str) -> None:
-    """Leaves the process `readable` trees and `files`, and its `own` directory.
+def confine_zygote(readable: Sequence[str], slots: Sequence[str]) -> None:
+    """Leaves this process and its children what is `readable`, and their `slots`."""
+    rules = [("/dev/null", _READ_WRITE_FILE), *((slot, _OWN) for slot in slots)]
+    for path in readable:
+        access = _READ if os.path.isdir(path) else landlockpy.AccessFS.READ_FILE
+        rules.append((path, access))
+    _confine(rules)
+
+
+def confine_script(slot: str) -> None:
+    """Leaves this process, of all slots, its own one; what it may read stays so."""
+    _confine([("/", _READ), ("/dev/null", _READ_WRITE_FILE), (slot, _OWN)])
+
+
+def _confine(rules: Sequence[tuple[str, landlockpy.AccessFS]]) -> None:
+    """Forbids everything but these accesses below these paths.
 
     Everything this kernel can forbid is forbidden, rather than what some version of
     Landlock could: on older ones seccomp stands in (truncation, sockets, signals).
@@ -146,18 +169,44 @@ def confine_files(readable: Sequence[str], files: Sequence[str], own: str) -> No
         handled_net=landlockpy.net_for_abi(abi),
         scoped=landlockpy.scope_for_abi(abi),
         best_effort=False,
-    ) as rules:
-        for path in readable:
-            access = _READ if os.path.isdir(path) else landlockpy.AccessFS.READ_FILE
-            rules.allow_path(path, access)
-        for path in files:
-            rules.allow_path(path, landlockpy.AccessFS.READ_FILE)
-        rules.allow_path("/dev/null", _READ_WRITE_FILE)
-        rules.allow_path(own, _OWN)
-        rules.restrict()
+    ) as ruleset:
+        for path, access in rules:
+            ruleset.allow_path(path, access)
+        ruleset.restrict()
 
 
-def filter_calls(filters: Sequence[syscalls.Filter]) -> None:
-    """Installs the filters of system calls; must come last."""
-    for one in filters:
-        one.install(LIBC)
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+class Filter:
+    """A filter of system calls, to be installed by any number of processes."""
+
+    def __init__(self, code: bytes, pid: int) -> None:
+        """Prepares it.
+
+        Args:
+          code: Of `syscalls.compile_filters`.
+          pid: What stands there for the id of the process.
+        """
+        self._code = bytearray(code)
+        placeholder = pid.to_bytes(4, "little")
+        # An instruction has 8 bytes, of which the last 4 are its constant.
+        self._own_pid = [
+            at + 4
+            for at in range(0, len(self._code), 8)
+            if self._code[at + 4 : at + 8] == placeholder
+        ]
+
+    def install(self) -> None:
+        """Puts this process under the filter, for good; must come last.
+
+        Raises:
+          OSError: If the kernel refuses.
+        """
+        for at in self._own_pid:
+            self._code[at : at + 4] = os.getpid().to_bytes(4, "little")
+        code = (ctypes.c_char * len(self._code)).from_buffer(self._code)
+        program = _Program(len(self._code) // 8, ctypes.addressof(code))
+        if LIBC.prctl(22, 2, ctypes.byref(program), 0, 0):  # SET_SECCOMP, FILTER
+            raise OSError(ctypes.get_errno(), "seccomp refused the filter")

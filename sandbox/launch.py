@@ -1,5 +1,8 @@
 """Starting the zygote, and what it is sent."""
 
+from collections.abc import Sequence
+import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -9,13 +12,18 @@ import sys
 import tempfile
 from typing import Any
 
+from sandbox import syscalls
+from sandbox.layout import Layout
+from sandbox.layout import wrap
+
 _ROOT = str(pathlib.Path(__file__).resolve().parents[1])
 _BOOTSTRAP = (
     "import sys; sys.path.insert(0, sys.argv[2]);"
-    " from sandbox import zygote; zygote.main(int(sys.argv[1]), sys.argv[2])"
+    " from sandbox import zygote; zygote.main(int(sys.argv[1]), *sys.argv[2:])"
 )
 _START_SECONDS = 120.0  # a first import from a cold disk takes many
 _MESSAGE_BYTES = 4096
+MOST_FILES = 200  # of the 253 descriptors that a message may carry
 
 # One thread, no caches, no network, and the same order of sets in every run.
 _ENVIRONMENT = {
@@ -40,29 +48,62 @@ _ENVIRONMENT = {
 
 
 class Zygote:
-    """The running zygote and the socket it is spoken to by."""
+    """The running zygote and the socket it is spoken to by.
 
-    def __init__(self) -> None:
+    Attributes:
+      lost: The guarantees that it does not hold.
+      slots: Descriptors of the directories that its scripts write to.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        readable: Sequence[str],
+        startable: Sequence[str],
+        slots: Sequence[str],
+        slot_bytes: int,
+        users: Sequence[int],
+    ) -> None:
         """Starts it and waits until it is ready.
+
+        Args:
+          layout: By what it is isolated.
+          readable: What scripts may read.
+          startable: That, and what it needs itself.
+          slots: Paths of the directories that scripts write to; in namespaces of its
+            own they are made there.
+          slot_bytes: What each of those may hold then.
+          users: The user id of each slot, if they have one.
 
         Raises:
           RuntimeError: If it cannot run here, with what is missing.
         """
+        settings = {
+            "readable": list(readable),
+            "slots": list(slots),
+            "users": list(users),
+            "namespaces": layout.namespaces,
+            "without": list(layout.without),
+            "filters": [
+                base64.b64encode(code).decode() for code in syscalls.compile_filters()
+            ],
+            "pid": syscalls.PID,
+        }
+        self.slots: list[int] = []
         self._stderr = tempfile.TemporaryFile()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environment = dict(_ENVIRONMENT)
+        environment = _ENVIRONMENT | {"TMPDIR": slots[0]}  # only while it starts
         if "LD_LIBRARY_PATH" in os.environ:  # some interpreters need it to start
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    sys.executable,
-                    "-s",
-                    "-P",
-                    "-c",
-                    _BOOTSTRAP,
-                    str(theirs.fileno()),
-                    _ROOT,
+                    *wrap(
+                        layout, readable=startable, slots=slots, slot_bytes=slot_bytes
+                    ),
+                    *(sys.executable, "-s", "-P", "-c", _BOOTSTRAP),
+                    *(str(theirs.fileno()), _ROOT, json.dumps(settings)),
                 ],
                 env=environment,
                 cwd="/",
@@ -74,9 +115,13 @@ class Zygote:
             )
         self.control.settimeout(_START_SECONDS)
         try:
-            if not self.control.recv(_MESSAGE_BYTES):
+            hello, self.slots, _, _ = socket.recv_fds(
+                self.control, _MESSAGE_BYTES, len(slots)
+            )
+            if not hello:
                 self._process.wait()
                 raise RuntimeError(f"the sandbox cannot start:\n{self._last_words()}")
+            self.lost = _lost(layout, json.loads(hello))
         except TimeoutError as error:
             self._process.kill()
             self.stop()
@@ -97,22 +142,41 @@ class Zygote:
         self._stderr.seek(0)
         return self._stderr.read()[-4000:].decode("utf-8", "replace")
 
-    def fork(self, number: int, job: dict[str, Any], log: int, channel: int) -> None:
+    def fork(
+        self,
+        number: int,
+        slot: int,
+        job: dict[str, Any],
+        fds: Sequence[int],
+        files: Sequence[str],
+    ) -> None:
         """Has it run a job in a child, which is then known by `number`.
 
         Args:
           number: The job's number, not used before.
+          slot: Which one it has.
           job: What the child reads: see `sandbox.child`.
-          log: Descriptor for what the script prints.
-          channel: Descriptor of a stream for frames.
+          fds: Descriptors for what the script prints, and of a stream for frames.
+          files: What the child may read: it gets them open, and never their paths.
+
+        Raises:
+          OSError: If a file cannot be opened, or there are too many.
+          ConnectionError: If the zygote is dead.
         """
-        spec = os.memfd_create("job", os.MFD_CLOEXEC)
-        try:
+        with contextlib.ExitStack() as opened:
+
+            def keep(fd: int) -> int:
+                opened.callback(os.close, fd)
+                return fd
+
+            spec = keep(os.memfd_create("job", os.MFD_CLOEXEC))
             with os.fdopen(os.dup(spec), "wb") as file:
                 file.write(json.dumps(job).encode())
-            self._send({"do": "fork", "number": number}, [spec, log, channel])
-        finally:
-            os.close(spec)
+            if len(files) > MOST_FILES:
+                raise OSError(f"{len(files)} sources, at most {MOST_FILES}")
+            given = [keep(os.open(file, os.O_RDONLY | os.O_CLOEXEC)) for file in files]
+            message = {"do": "fork", "number": number, "slot": slot}
+            self._send(message, [spec, *fds, *given])
 
     def kill(self, number: int) -> None:
         """Has it kill a child, unless that has ended by itself."""
@@ -135,12 +199,16 @@ class Zygote:
         found = []
         while True:
             try:
-                data = self.control.recv(_MESSAGE_BYTES)
+                data, fds, _, _ = socket.recv_fds(self.control, _MESSAGE_BYTES, 1)
             except BlockingIOError:
                 return found
             if not data:
                 raise ConnectionError(f"the zygote died:\n{self._last_words()}")
-            found.append(json.loads(data))
+            message = json.loads(data)
+            for fd in fds:  # a process that may be known by another number there
+                message["pid"] = _process(fd)
+                os.close(fd)
+            found.append(message)
 
     def stop(self) -> None:
         """Ends it and with it all its children."""
@@ -151,3 +219,28 @@ class Zygote:
             self._process.kill()  # the kernel then kills the children
             self._process.wait()
         self._stderr.close()
+        for slot in self.slots:
+            os.close(slot)
+        self.slots = []
+
+
+def _process(fd: int) -> int:
+    """Returns the number that a pidfd's process has here, 0 if it has ended."""
+    for line in pathlib.Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return max(0, int(line.split()[1]))
+    return 0
+
+
+def _lost(layout: Layout, hello: dict[str, Any]) -> tuple[str, ...]:
+    """Returns which guarantees a zygote that has said hello does not hold.
+
+    Raises:
+      RuntimeError: If the namespaces that it should have are not there.
+    """
+    seen = hello["seen"]
+    if layout.namespaces and (seen["pid"] > 9 or seen["networks"] != ["lo"]):
+        raise RuntimeError(
+            f"the sandbox does not hold here: its zygote has seen {seen}"
+        )
+    return layout.lost if hello["landlock"] else ("landlock", *layout.lost)

@@ -6,238 +6,43 @@ its own directory. How it ended is judged from outside: a script can fake a fail
 never a success. What is not covered stands in `sandbox.guard`.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent import futures
 import dataclasses
-import os
+import logging
 import pathlib
-import signal
 import sys
 import tempfile
+import threading
 from typing import Any, Self
 
 from sandbox import canary
-from sandbox import directories
-from sandbox import launch
-from sandbox import program
-from sandbox import supervisor
-from sandbox.program import Ending
-from sandbox.program import Messages
-from sandbox.program import Program
+from sandbox import channel
+from sandbox import layout as layouts
+from sandbox import packages
+from sandbox.job import Job
+from sandbox.job import Limits
+from sandbox.job import Messages
+from sandbox.job import Result
+from sandbox.layout import GUARANTEES
+from sandbox.pair import Pair
 
-KINDS = (
-    "ok",
-    "syntax_error",
-    "runtime_error",
-    "timeout",
-    "oom",
-    "disk",
-    "forbidden",
-    "crash",
-    "no_output",
-    "invalid_output",
-    "sandbox_error",
-)
-"""How a recipe can end. What is in the output ("no_output", "invalid_output") is seen
-by whoever reads it; "sandbox_error" is our own fault, all else the recipe's."""
+_LOG = logging.getLogger(__name__)
+_ATTEMPTS = 2  # of a recipe whose supervisor dies
 
-_EXIT_KINDS = {
-    0: "ok",
-    program.SYNTAX_ERROR: "syntax_error",
-    program.RUNTIME_ERROR: "runtime_error",
-    program.MEMORY_ERROR: "oom",
-    program.DISK_ERROR: "disk",
-    program.FORBIDDEN: "forbidden",
-}
-_SIGNAL_KINDS = {
-    signal.SIGXCPU: "timeout",
-    signal.SIGXFSZ: "disk",
-    signal.SIGSYS: "forbidden",
-    signal.SIGKILL: "oom",  # not by us: by the kernel, which was out of memory
-}
-_ATTEMPTS = 2  # of a program that ends in a fault of ours
+Reply = tuple[str, int]
+"""What a language model answers, and of how many tokens that is."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What one script may use.
+@dataclasses.dataclass
+class _Asked:
+    """A job that has not ended; `pair` is where it runs, None while it waits."""
 
-    Attributes:
-      cpu_seconds: Processor time; the limit that counts, for a busy host fails nobody.
-      wall_seconds: From the fork, without waiting for LLM answers; for sleepers.
-      memory_bytes: Address space beyond what the warm interpreter has.
-      processes: Threads; there is only one process.
-      file_bytes: Size of one file.
-      output_bytes: Kept of the end of what it prints; the rest is discarded.
-      dataset_bytes: All that its directory may hold.
-      llm_calls: Chats with the language model, of both scripts of a recipe together.
-    """
-
-    cpu_seconds: float
-    wall_seconds: float
-    memory_bytes: int
-    processes: int
-    file_bytes: int
-    output_bytes: int
-    dataset_bytes: int
-    llm_calls: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceFile:
-    """A raw dataset that a script may load by its id; fields as in `types.Source`."""
-
-    id: str
-    path: pathlib.Path
-    format: str
-    records: str
-    split: str
-    name: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
-    """A recipe to run.
-
-    Attributes:
-      processing: The script that writes `data/processed/*.jsonl`.
-      verification: The script that then checks them, "" for none.
-      sources: What `load_remote_dataset` finds.
-      row_cap: How many rows of a source are loaded, drawn by the seed; 0 for all.
-      seed: Determines all randomness that scripts get from `random` and numpy.
-      directory: Where the scripts run and write; emptied first, or made.
-    """
-
-    processing: str
-    verification: str
-    sources: tuple[SourceFile, ...]
-    row_cap: int
-    seed: int
-    directory: pathlib.Path
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-    """How a recipe's scripts ended.
-
-    Attributes:
-      kind: One of `KINDS`, of the processing script; "ok" says nothing of its output.
-      log: End of what the scripts printed, tracebacks included.
-      cpu_seconds: Of the processing script, as all that follows.
-      wall_seconds: Without waiting for LLM answers.
-      peak_bytes: Largest resident set, of which the warm interpreter's share is most.
-      calls: Toolkit calls in order: function, rows in, rows out.
-      verification: One of `KINDS`, of the verification script; "" if it did not run.
-    """
-
-    kind: str
-    log: str
-    cpu_seconds: float
-    wall_seconds: float
-    peak_bytes: int
-    calls: tuple[tuple[str, int, int], ...]
-    verification: str
-
-
-def classify(ending: Ending, cpu_seconds: float) -> str:
-    """Returns the kind of an ending, from what cannot be forged first.
-
-    Args:
-      ending: How the child ended.
-      cpu_seconds: How much processor time it was allowed.
-    """
-    if ending.status is None or not ending.ready:
-        return "sandbox_error"
-    if ending.killed:
-        return ending.killed
-    if ending.cpu_seconds >= cpu_seconds:
-        return "timeout"
-    if os.WIFSIGNALED(ending.status):
-        return _SIGNAL_KINDS.get(os.WTERMSIG(ending.status), "crash")
-    return _EXIT_KINDS.get(os.WEXITSTATUS(ending.status), "runtime_error")
-
-
-def _explain(ending: Ending, kind: str) -> str:
-    """Returns the log, with a word on what the script itself could not say."""
-    if ending.killed or kind == "timeout" or os.WIFSIGNALED(ending.status or 0):
-        return (
-            f"{ending.log}\n[stopped: {kind}, after {ending.cpu_seconds:.1f} s of CPU"
-            f" and {ending.wall_seconds:.1f} s]\n"
-        )
-    return ending.log
-
-
-class _Recipe:
-    """A job under way: one script after the other, each tried again if need be."""
-
-    def __init__(self, job: Job, limits: Limits) -> None:
-        self._job, self._limits = job, limits
-        self._processed: Ending | None = None
-        self._attempts = 0
-        self.result: Result | None = None
-
-    def first(self) -> Program:
-        """Prepares the directory. Returns the processing script's program."""
-        directories.wipe(self._job.directory)
-        for folder in ("data/processed", "tmp"):
-            (self._job.directory / folder).mkdir(parents=True)
-        return self._program("processing.py", self._job.processing, 0)
-
-    def next(self, ending: Ending) -> Program | None:
-        """Takes note of an ending. Returns what to run next, None if this was all."""
-        kind = classify(ending, self._limits.cpu_seconds)
-        self._attempts += 1
-        if kind == "sandbox_error" and self._attempts < _ATTEMPTS:
-            return self._second() if self._processed else self.first()
-        self._attempts = 0
-        if self._processed is None and kind == "ok" and self._job.verification.strip():
-            self._processed = ending
-            return self._second()
-        self._conclude(ending, kind)
-        return None
-
-    def _second(self) -> Program:
-        made = self._processed.llm_calls
-        return self._program("verification.py", self._job.verification, made)
-
-    def _conclude(self, ending: Ending, kind: str) -> None:
-        first, log, verification = ending, _explain(ending, kind), ""
-        if self._processed is not None:
-            first, verification, kind = self._processed, kind, "ok"
-            log = f"{first.log}\n[verification: {verification}]\n{log}"
-        self.result = Result(
-            kind=kind,
-            log=log,
-            cpu_seconds=first.cpu_seconds,
-            wall_seconds=first.wall_seconds,
-            peak_bytes=first.peak_bytes,
-            calls=first.calls,
-            verification=verification,
-        )
-
-    def _program(self, name: str, script: str, llm_calls_made: int) -> Program:
-        directory = self._job.directory.resolve()
-        sources: list[dict[str, Any]] = [
-            dataclasses.asdict(source) | {"path": str(source.path.resolve())}
-            for source in self._job.sources
-        ]
-        return Program(
-            job={
-                "name": name,
-                "script": script,
-                "sources": sources,
-                "row_cap": self._job.row_cap,
-                "seed": self._job.seed,
-                "directory": str(directory),
-                "limits": dataclasses.asdict(self._limits),
-            },
-            directory=directory,
-            wall_seconds=self._limits.wall_seconds,
-            threads=self._limits.processes,
-            disk_bytes=self._limits.dataset_bytes,
-            log_bytes=self._limits.output_bytes,
-            llm_calls=self._limits.llm_calls,
-            llm_calls_made=llm_calls_made,
-        )
+    job: Job
+    future: futures.Future
+    attempts: int = 0
+    pair: Pair | None = None
 
 
 def _ignore(done: int) -> None:
@@ -247,11 +52,9 @@ def _ignore(done: int) -> None:
 class Sandbox:
     """Runs recipes; a context manager, within which its processes live.
 
-    Args:
-      limits: What one script may use.
-      workers: How many scripts run at once.
-      answer: Answers the scripts' chats with a language model, all those that wait at
-        once; called in the thread that called `run`.
+    Attributes:
+      isolation: For the record, once it has started: the `layout`, which guarantees
+        are `lost`, and why better layouts are not to be had.
     """
 
     def __init__(
@@ -259,10 +62,45 @@ class Sandbox:
         *,
         limits: Limits,
         workers: int,
-        answer: Callable[[list[Messages]], list[str]],
+        workers_per_supervisor: int,
+        scratch: pathlib.Path | None,
+        importable: Sequence[str],
+        require: Sequence[str],
+        answer: Callable[[list[Messages]], Sequence[Reply]],
     ) -> None:
-        self._limits, self._workers, self._answer = limits, workers, answer
-        self._zygote: launch.Zygote | None = None
+        """Starts nothing yet.
+
+        Args:
+          limits: What one script may use.
+          workers: How many scripts run at once.
+          workers_per_supervisor: How many of them one supervisor and its zygote have.
+          scratch: Where they get directories to write to; None for the system's place
+            for temporary files.
+          importable: Installed distributions that scripts may import.
+          require: Those of `layout.GUARANTEES` without which it does not start.
+          answer: Answers the scripts' chats with a language model; called in many
+            threads at once.
+
+        Raises:
+          ValueError: If there is no such guarantee.
+        """
+        for name in require:
+            if name not in GUARANTEES:
+                raise ValueError(f"{name!r} is none of {sorted(GUARANTEES)}")
+        self._workers, self._share = workers, workers_per_supervisor
+        self._limits, self._importable, self._require = limits, importable, require
+        self._scratch = (scratch or pathlib.Path(tempfile.gettempdir())).resolve()
+        self._answer = answer
+        self._candidates: list[layouts.Layout] = []
+        self._settings: dict[str, Any] = {}
+        self.isolation: dict[str, Any] = {}
+        self._pairs: dict[Pair, int] = {}  # -> how many scripts it may run
+        self._answering: futures.ThreadPoolExecutor | None = None
+        self._lock = threading.RLock()
+        self._asked: dict[int, _Asked] = {}
+        self._queue: deque[int] = deque()
+        self._count = 0
+        self._closing = False
 
     def __enter__(self) -> Self:
         """Starts, and proves that forbidden things are impossible.
@@ -272,34 +110,88 @@ class Sandbox:
         """
         if sys.platform != "linux":
             raise RuntimeError(f"the sandbox needs Linux, this is {sys.platform}")
+        self._answering = futures.ThreadPoolExecutor(self._workers, "llm")
         try:
-            self._prove()
+            self._open()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self._zygote is not None:
-            self._zygote.stop()
-            self._zygote = None
+        self._stop()
+        self._answering.shutdown(cancel_futures=True)
 
-    def _prove(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            secret = pathlib.Path(folder) / "secret"
-            secret.write_text("secret")
-            job = Job(
-                processing=canary.script(secret),
-                verification="",
-                sources=(),
-                row_cap=0,
-                seed=0,
-                directory=pathlib.Path(folder) / "canary",
-            )
-            (result,) = self.run([job])
-            canary.check(result.kind, result.log)
-            if secret.read_text() != "secret":
-                raise RuntimeError("the sandbox does not hold here: files are writable")
+    def only(self, layout: layouts.Layout) -> Self:
+        """Has it start in this layout or not at all, for measurements. Returns it.
+
+        Where the layout is without something, nothing is proved.
+        """
+        self._candidates = [layout]
+        return self
+
+    def _open(self) -> None:
+        """Starts in the best layout whose canaries survive."""
+        common = {
+            "limits": dataclasses.asdict(self._limits),
+            "scratch": str(self._scratch),
+            "readable": packages.readable(self._importable),
+            "startable": packages.startable(self._importable),
+        }
+        instead: dict[str, str] = {}
+        for layout in self._candidates or layouts.candidates():
+            problem = layouts.obstacle(layout)
+            if not problem:
+                self._settings = common | {"layout": dataclasses.asdict(layout)}
+                try:
+                    lost = self._start_all()
+                    if not layout.without:
+                        self._prove(lost)
+                    break
+                except RuntimeError as error:
+                    self._stop()
+                    problem = str(error)
+            instead[str(layout)] = problem
+        else:
+            reasons = "\n".join(f"{name}: {why}" for name, why in instead.items())
+            raise RuntimeError(f"the sandbox cannot start:\n{reasons}")
+        self.isolation = {
+            "layout": str(layout),
+            "lost": {name: GUARANTEES[name] for name in lost},
+            "not to be had": {
+                name: why.strip().splitlines()[-1] for name, why in instead.items()
+            },
+        }
+        if lost:
+            _LOG.warning("the sandbox has %s and lacks %s", layout, ", ".join(lost))
+        for name in self._require:
+            if name in lost:
+                raise RuntimeError(
+                    f"the sandbox is to hold {name!r} ({GUARANTEES[name]}), and cannot:"
+                    f" it has {layout}, because of {self.isolation['not to be had']}"
+                )
+
+    def _start_all(self) -> Sequence[str]:
+        """Starts all supervisors. Returns which guarantees they do not hold."""
+        self._closing = False
+        left = self._workers
+        while left > 0:
+            lost = self._start(min(left, self._share))
+            left -= self._share
+        return lost
+
+    def _stop(self) -> None:
+        self._closing = True
+        for pair in list(self._pairs):
+            pair.stop()
+        self._pairs.clear()
+        with self._lock:
+            self._fail(list(self._asked), RuntimeError("the sandbox was stopped"))
+
+    @property
+    def supervisors(self) -> list[int]:
+        """The process ids of its supervisors."""
+        return [pair.pid for pair in self._pairs]
 
     def run(
         self, jobs: Sequence[Job], progress: Callable[[int], None] = _ignore
@@ -307,26 +199,151 @@ class Sandbox:
         """Runs recipes and returns their results in the order of the jobs.
 
         Args:
-          jobs: The recipes, each with a directory of its own.
+          jobs: The recipes.
           progress: Called with 1 for each recipe that has ended.
 
         Raises:
-          RuntimeError: If the sandbox's own process died and cannot be started again.
+          RuntimeError: If a supervisor died and cannot be started again.
+          Exception: What `answer` raised: the other recipes are ended then.
         """
-        recipes = [_Recipe(job, self._limits) for job in jobs]
-        if self._zygote is None:
-            self._zygote = launch.Zygote()
-        watch = supervisor.Supervisor(
-            self._zygote,
-            [recipe.first() for recipe in recipes],
-            workers=self._workers,
-            ended=lambda position, ending: recipes[position].next(ending),
-        )
+        numbers = [self._submit(job) for job in jobs]
+        with self._lock:
+            waited = {number: self._asked[number].future for number in numbers}
         try:
-            watch.run(self._answer, progress)
+            for future in futures.as_completed(waited.values()):
+                future.result()
+                progress(1)
         except BaseException:
-            watch.zygote.stop()
-            self._zygote = None  # the next run starts a new one
+            for number in numbers:
+                self._cancel(number)
             raise
-        self._zygote = watch.zygote
-        return [recipe.result for recipe in recipes]
+        return [future.result() for future in waited.values()]
+
+    def _submit(self, job: Job) -> int:
+        with self._lock:
+            self._count += 1
+            self._asked[self._count] = _Asked(job=job, future=futures.Future())
+            self._queue.append(self._count)
+            self._dispatch()
+            return self._count
+
+    def _dispatch(self) -> None:
+        """Hands waiting jobs to supervisors that have a place; the lock is held."""
+        busy = [asked.pair for asked in self._asked.values()]
+        free = {pair: most - busy.count(pair) for pair, most in self._pairs.items()}
+        while self._queue and free:
+            pair = max(free, key=free.get)
+            if free[pair] <= 0:
+                return
+            free[pair] -= 1
+            number = self._queue.popleft()
+            asked = self._asked[number]
+            asked.pair = pair
+            pair.send({"run": number, "job": asked.job.to_json()})
+
+    def _cancel(self, number: int) -> None:
+        with self._lock:
+            asked = self._asked.get(number)
+            if asked is None:
+                return
+            if asked.pair is not None:  # its place is free when it has ended
+                asked.pair.send({"cancel": number})
+            else:
+                self._queue.remove(number)
+                del self._asked[number]
+
+    # Supervisors.
+
+    def _start(self, workers: int) -> Sequence[str]:
+        """Starts a supervisor. Returns which guarantees it does not hold."""
+        # What it says first may come before it has a name here.
+        named: list[Pair] = []
+        pair = Pair(
+            self._settings | {"workers": workers},
+            heard=lambda frame: self._hear(named[0], frame),
+            died=lambda words: self._replace(named[0], words),
+        )
+        named.append(pair)
+        with self._lock:
+            self._pairs[pair] = workers
+            self._dispatch()
+        return pair.lost
+
+    def _hear(self, pair: Pair, frame: channel.Frame) -> None:
+        if "ask" in frame:
+            self._answering.submit(self._reply, pair, frame)
+            return
+        with self._lock:
+            asked = self._asked.pop(frame["ended"])
+            self._dispatch()
+        if not asked.future.done():
+            asked.future.set_result(Result.from_json(frame["result"]))
+
+    def _reply(self, pair: Pair, frame: channel.Frame) -> None:
+        """Asks the language model what a script has asked."""
+        try:
+            replies = self._answer(frame["ask"])
+            if len(replies) != len(frame["ask"]):
+                raise ValueError(f"{len(replies)} answers to {len(frame['ask'])}")
+        except BaseException as error:  # raised again where the recipe is waited for
+            with self._lock:
+                asked = self._asked.get(frame["of"])
+                if asked is not None and not asked.future.done():
+                    asked.future.set_exception(error)
+                self._cancel(frame["of"])
+            return
+        pair.send(
+            {
+                "answers": [text for text, _ in replies],
+                "tokens": sum(tokens for _, tokens in replies),
+                "of": frame["of"],
+                "question": frame["question"],
+            }
+        )
+
+    def _replace(self, pair: Pair, words: str) -> None:
+        """Starts a new supervisor for one that died; its recipes run again, once."""
+        with self._lock:
+            workers = self._pairs.pop(pair, 0)
+            lost = [n for n, asked in self._asked.items() if asked.pair is pair]
+            if self._closing or not workers:
+                return
+            for number in lost:
+                asked = self._asked[number]
+                asked.pair, asked.attempts = None, asked.attempts + 1
+                if asked.attempts < _ATTEMPTS and not asked.future.done():
+                    self._queue.appendleft(number)
+                else:
+                    del self._asked[number]
+                    if not asked.future.done():
+                        log = f"its supervisor died: {words}"
+                        asked.future.set_result(Result(kind="sandbox_error", log=log))
+        pair.stop()
+        try:
+            self._start(workers)
+        except RuntimeError as error:
+            with self._lock:
+                self._fail(list(self._asked), error)
+
+    def _fail(self, numbers: Sequence[int], error: Exception) -> None:
+        for number in numbers:
+            asked = self._asked.pop(number)
+            if not asked.future.done():
+                asked.future.set_exception(error)
+        self._queue.clear()
+
+    def _prove(self, lost: Sequence[str]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            secret = pathlib.Path(folder) / "secret"
+            secret.write_text("secret")
+            job = Job(
+                processing=canary.script(secret, self._limits, lost),
+                verification="",
+                sources=(),
+                row_cap=0,
+                seed=0,
+            )
+            for result in self.run([job] * len(self._pairs)):
+                canary.check(result.kind, result.log)
+            if secret.read_text() != "secret":
+                raise RuntimeError("the sandbox does not hold here: files are writable")

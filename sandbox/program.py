@@ -1,14 +1,15 @@
 """A program under way: the streams of its process, read without trusting them."""
 
+from collections.abc import Sequence
 import dataclasses
 import os
-import pathlib
 import socket
 from typing import Any
 
 from sandbox import channel
-
-Messages = list[dict[str, str]]
+from sandbox.job import Limits
+from sandbox.job import Messages
+from sandbox.slots import Slot
 
 # Exit codes of a child whose script did not end well.
 SYNTAX_ERROR, RUNTIME_ERROR, MEMORY_ERROR, DISK_ERROR, FORBIDDEN = range(120, 125)
@@ -20,28 +21,37 @@ _MAX_NAME = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a recipe has had of the language model.
+
+    Attributes:
+      calls: Chats that it asked for.
+      tokens: Written for it.
+      seconds: That it waited.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
     """A script to be run once.
 
     Attributes:
       job: What the child reads: see `sandbox.child`.
-      directory: The only place where it may write.
-      wall_seconds: From the fork, waiting for LLM answers excluded.
-      threads: How many it may have.
-      disk_bytes: How much its directory may hold.
-      log_bytes: How much of the end of its output is kept.
-      llm_calls: How many its recipe may make.
-      llm_calls_made: How many its recipe has made before.
+      files: Its sources' paths, in their order.
+      slot: The only place where it may write.
+      limits: What it may use.
+      spent: What its recipe has had of the language model before.
     """
 
     job: dict[str, Any]
-    directory: pathlib.Path
-    wall_seconds: float
-    threads: int
-    disk_bytes: int
-    log_bytes: int
-    llm_calls: int
-    llm_calls_made: int
+    files: Sequence[str]
+    slot: Slot
+    limits: Limits
+    spent: Spent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +64,7 @@ class Ending:
       killed: Why it was killed: "timeout", "disk", "forbidden", or "".
       log: End of its output.
       calls: Toolkit calls: function, rows in, rows out.
-      llm_calls: How many its recipe has made.
+      spent: What its recipe has had of the language model, with this.
       cpu_seconds: Of the child.
       wall_seconds: From fork to exit, waiting for LLM answers excluded.
       peak_bytes: Its largest resident set.
@@ -65,7 +75,7 @@ class Ending:
     killed: str = ""
     log: str = ""
     calls: tuple[tuple[str, int, int], ...] = ()
-    llm_calls: int = 0
+    spent: Spent = Spent()
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_bytes: int = 0
@@ -79,7 +89,7 @@ class Child:
       log: Descriptor of what it prints.
       stream: The channel of frames.
       question: What it asks the language model and has no answer to yet.
-      asked_at: Since when, None if it asks nothing.
+      asked: How often it has asked; answers to earlier questions come too late.
       pid: Its process, 0 before the fork.
       started: When it was forked, None before.
       killed: Why it was killed, "" if it was not.
@@ -89,7 +99,7 @@ class Child:
         self.program = program
         self.log, self.stream = log, stream
         self.question: list[Messages] = []
-        self.asked_at: float | None = None
+        self.asked = 0
         self.pid = 0
         self.started: float | None = None
         self.killed = ""
@@ -97,14 +107,21 @@ class Child:
         self._output, self._outbox = bytearray(), bytearray()
         self._inbox, self._frames = channel.Inbox(), 0
         self._calls: list[tuple[str, int, int]] = []
-        self._llm_calls = program.llm_calls_made
+        self._asked_at: float | None = None
+        self._spent = program.spent
         self._waited = 0.0
 
     def deadline(self) -> float | None:
-        """When it must have ended; None if not forked yet or if it waits for us."""
-        if self.started is None or self.asked_at is not None or self.killed:
+        """When it has had enough time; None if not forked yet, or killed.
+
+        While it waits for answers, that is the end of its patience, not of its time.
+        """
+        if self.started is None or self.killed:
             return None
-        return self.started + self._waited + self.program.wall_seconds
+        limits = self.program.limits
+        if self._asked_at is not None:
+            return self._asked_at + limits.llm_seconds - self._spent.seconds
+        return self.started + self._waited + limits.wall_seconds
 
     def read_log(self) -> bool:
         """Reads a piece of its output. Returns False if there is none now."""
@@ -113,8 +130,8 @@ class Child:
         except BlockingIOError:
             return False
         self._output += piece
-        if len(self._output) > self.program.log_bytes + _PIECE_BYTES:
-            del self._output[: -self.program.log_bytes]
+        if len(self._output) > self.program.limits.output_bytes + _PIECE_BYTES:
+            del self._output[: -self.program.limits.output_bytes]
         return bool(piece)
 
     def read_stream(self, now: float) -> bool:
@@ -152,22 +169,59 @@ class Child:
     def _ask(self, question: Any, now: float) -> None:
         if self.question or not _is_question(question):
             raise ValueError("no question for a language model")
-        made, allowed = self._llm_calls, self.program.llm_calls
-        if made + len(question) > allowed:
-            error = (
-                f"a recipe may make {allowed} LLM calls: {made} made,"
-                f" {len(question)} more asked for"
-            )
+        if error := self._refusal(len(question)):
             self._outbox += channel.encode({"error": error})
             return
-        self._llm_calls += len(question)
-        self.question, self.asked_at = question, now
+        calls = self._spent.calls + len(question)
+        self._spent = dataclasses.replace(self._spent, calls=calls)
+        self.question, self._asked_at = question, now
+        self.asked += 1
 
-    def answer(self, answers: list[str], now: float) -> None:
-        """Queues the answers to its question."""
-        self._waited += now - self.asked_at
-        self.question, self.asked_at = [], None
+    def _refusal(self, more: int) -> str:
+        """Returns why so many more chats are not for it, "" if they are."""
+        spent, limits = self._spent, self.program.limits
+        if spent.calls + more > limits.llm_calls:
+            return (
+                f"a recipe may make {limits.llm_calls} LLM calls: {spent.calls} made,"
+                f" {more} more asked for"
+            )
+        if spent.tokens >= limits.llm_tokens:
+            return (
+                f"a recipe may have {limits.llm_tokens} tokens of LLM answers:"
+                f" {spent.tokens} received"
+            )
+        return self._impatience() if spent.seconds >= limits.llm_seconds else ""
+
+    def _impatience(self) -> str:
+        return (
+            f"a recipe may wait {self.program.limits.llm_seconds:g} s for LLM answers:"
+            f" {self._spent.seconds:.1f} s waited"
+        )
+
+    def answer(self, answers: list[str], tokens: int, now: float) -> None:
+        """Queues the answers to its question, so many tokens in all."""
+        self._received(tokens, now)
         self._outbox += channel.encode({"answers": answers})
+
+    @property
+    def waits(self) -> bool:
+        """Says whether it has asked and not been answered."""
+        return self._asked_at is not None
+
+    def give_up(self, now: float) -> None:
+        """Answers that there is no more time for an answer."""
+        self._received(0, now)
+        self._outbox += channel.encode({"error": self._impatience()})
+
+    def _received(self, tokens: int, now: float) -> None:
+        waited = now - self._asked_at
+        self._waited += waited
+        self._spent = dataclasses.replace(
+            self._spent,
+            tokens=self._spent.tokens + tokens,
+            seconds=self._spent.seconds + waited,
+        )
+        self.question, self._asked_at = [], None
 
     def write_stream(self) -> bool:
         """Sends what is queued. Returns False if there is more to send.
@@ -184,13 +238,14 @@ class Child:
 
     def ending(self, message: dict[str, Any]) -> Ending:
         """Returns how it ended, given what the zygote says about it."""
+        log = self._output[-self.program.limits.output_bytes :]
         return Ending(
             status=message["status"],
             ready=self._ready,
             killed=self.killed,
-            log=self._output[-self.program.log_bytes :].decode("utf-8", "replace"),
+            log=log.decode("utf-8", "replace"),
             calls=tuple(self._calls),
-            llm_calls=self._llm_calls,
+            spent=self._spent,
             cpu_seconds=message["cpu_seconds"],
             wall_seconds=max(0.0, message["wall_seconds"] - self._waited),
             peak_bytes=message["peak_bytes"],

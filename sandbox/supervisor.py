@@ -1,173 +1,263 @@
-"""Runs programs in children of the zygote and watches them from outside.
+"""Runs recipes in children of a zygote and watches them from outside.
 
-One thread holds every descriptor and clock. It never waits for a child: one that
-floods or stalls its streams harms only itself. The language model calls of all
-children are gathered into batches, which the thread that called `run` answers.
+One process, one thread: it holds every descriptor and clock, and never waits for a
+child, so that one that floods or stalls its streams harms only itself. What children
+ask the language model goes to the trainer at once, and comes back when it may.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 import contextlib
+import dataclasses
+import functools
+import json
 import os
 import pathlib
-import queue
 import selectors
 import socket
-import threading
+import sys
 import time
+from typing import Any
 
+from sandbox import channel
 from sandbox import directories
 from sandbox import launch
+from sandbox import slots
+from sandbox.job import Limits
+from sandbox.layout import Layout
 from sandbox.program import Child
 from sandbox.program import Ending
-from sandbox.program import Messages
 from sandbox.program import Program
-
-Answer = Callable[[list[Messages]], list[str]]
+from sandbox.recipe import Recipe
+from sandbox.users import Users
 
 _WATCH_SECONDS = 0.1  # between looks at threads and disk space
-_GATHER_SECONDS = 0.02  # that a question waits for those of others
+_PIECE_BYTES = 2**20
+
+
+def main(trainer_fd: int, settings: str) -> None:
+    """Serves a trainer until that closes its end, or dies.
+
+    Args:
+      trainer_fd: A stream of frames, see `Supervisor`.
+      settings: JSON of `limits`, of how many `workers` run at once, of the folder
+        `scratch`, where their directories are made, of the `layout`, and of what
+        scripts may read, `readable`, and the zygote, `startable`.
+    """
+    given = json.loads(settings)
+    trainer = socket.socket(fileno=trainer_fd)
+    layout, parent = Layout(**given["layout"]), pathlib.Path(given["scratch"])
+    limits, workers = Limits(**given["limits"]), given["workers"]
+    users = Users(workers) if layout.own_users else None
+    slots.sweep(parent)
+    with contextlib.ExitStack() as left:
+        paths = [f"/slots/{number}" for number in range(workers)]
+        if not layout.namespaces:
+            scratch = slots.Scratch(parent, workers)
+            left.callback(scratch.remove)
+            paths = list(scratch.paths)
+        start = functools.partial(
+            launch.Zygote,
+            layout,
+            readable=given["readable"],
+            startable=given["startable"],
+            slots=paths,
+            slot_bytes=limits.dataset_bytes,
+            users=users.ids if users else [],
+        )
+        Supervisor(trainer, limits, start, paths, users.ids if users else []).serve()
 
 
 class Supervisor:
-    """Runs programs, `workers` at a time, until none is left.
+    """Runs what a trainer asks for.
 
-    Args:
-      zygote: Forks the children; replaced by a new one if it dies.
-      programs: What to run first.
-      workers: How many run at once.
-      ended: Called in the supervising thread with each program's position and ending;
-        returns the program to run next in its place, or None.
+    Frames that come in: `{"run": number, "job": ...}`, and for an earlier question
+    `{"answers": [...], "tokens": ..., "of": number, "question": ...}`, or `{"cancel":
+    number}`. Frames that go out: `{"hello": ...}` once, `{"ended": number, "result":
+    ...}`, and `{"ask": chats, "of": number, "question": ...}`.
     """
 
     def __init__(
         self,
-        zygote: launch.Zygote,
-        programs: Sequence[Program],
-        *,
-        workers: int,
-        ended: Callable[[int, Ending], Program | None],
+        trainer: socket.socket,
+        limits: Limits,
+        start: Callable[[], launch.Zygote],
+        paths: Sequence[str],
+        users: Sequence[int],
     ) -> None:
-        self.zygote = zygote
-        self._waiting = list(enumerate(programs))[::-1]
-        self._workers, self._ended = workers, ended
-        self._children: dict[int, Child] = {}
-        self._positions: dict[int, int] = {}
-        self._forks = 0
-        self._selector = selectors.DefaultSelector()
-        self._to_caller: queue.SimpleQueue = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue = queue.SimpleQueue()
-        self._batch: list[tuple[int, int]] = []  # child, how many of its questions
-        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._stopping = False
-        self._watched_at = 0.0
+        """Starts a zygote.
 
-    def run(self, answer: Answer, progress: Callable[[int], None]) -> None:
-        """Runs everything; answers and reports progress in the calling thread.
+        Args:
+          trainer: Where frames come from and go.
+          limits: Of each script.
+          start: Starts a zygote.
+          paths: Of its slots; as many scripts run at once.
+          users: Of the slots, if scripts have user ids of their own.
 
         Raises:
-          RuntimeError: If the zygote died and cannot be started again.
-          ValueError: If `answer` does not give one answer to each question.
+          RuntimeError: If it cannot run here, with what is missing.
         """
-        thread = threading.Thread(target=self._supervise, name="sandbox")
-        thread.start()
-        try:
-            while True:
-                kind, content = self._to_caller.get()
-                if kind == "ended":
-                    progress(1)
-                elif kind == "ask":
-                    answers = answer(content)
-                    if len(answers) != len(content):
-                        raise ValueError(f"{len(answers)} answers to {len(content)}")
-                    self._answers.put(answers)
-                    os.eventfd_write(self._wakeup, 1)
-                elif kind == "done":
-                    return
-                else:
-                    raise content
-        finally:
-            self._stopping = True
-            os.eventfd_write(self._wakeup, 1)
-            thread.join()
-            os.close(self._wakeup)
-
-    def _supervise(self) -> None:
-        try:
-            self._selector.register(
-                self._wakeup, selectors.EVENT_READ, (0, self._pass_answers)
+        self._trainer, self._limits = trainer, limits
+        self._inbox, self._outbox = channel.Inbox(2**31), bytearray()
+        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
+        self._recipes: dict[int, Recipe] = {}  # by job
+        self._children: dict[int, Child] = {}  # by fork
+        self._owners: dict[int, int] = {}  # fork -> job
+        self._forks = 0
+        self._selector = selectors.DefaultSelector()
+        self._connected = True
+        self._watched_at = 0.0
+        self._start, self._zygote = start, start()
+        owners = users or [None] * len(paths)
+        self._slots = [
+            slots.Slot(number=number, path=path, fd=fd, user=user)
+            for number, (path, fd, user) in enumerate(
+                zip(paths, self._zygote.slots, owners, strict=True)
             )
-            self._listen_to_zygote()
-            while (self._waiting or self._children) and not self._stopping:
+        ]
+        self._free = list(self._slots)
+
+    def serve(self) -> None:
+        """Runs until the trainer closes its end; then no child is left."""
+        self._trainer.setblocking(False)
+        self._selector.register(
+            self._trainer, selectors.EVENT_READ, (0, self._hear_trainer)
+        )
+        self._listen_to_zygote()
+        self._tell({"hello": self._zygote.pid, "lost": self._zygote.lost})
+        try:
+            while self._connected:
                 self._turn()
-            self._to_caller.put(("done", None))
-        except BaseException as error:  # raised again in the caller's thread
-            self._to_caller.put(("error", error))
         finally:
-            if self._children:  # stopped on the way: they end with their zygote
-                self.zygote.stop()
-            for child in self._children.values():
-                os.close(child.log)
-                child.stream.close()
-            self._selector.close()
+            self._zygote.stop()
 
     def _turn(self) -> None:
         """Does what there is to do, then waits until there is more."""
-        while self._waiting and len(self._children) < self._workers:
-            self._fork(*self._waiting.pop())
+        while self._waiting and self._free:
+            number, job = self._waiting.popleft()
+            recipe = Recipe(number, job, self._free.pop(), self._limits)
+            self._recipes[number] = recipe
+            self._fork(number, recipe.first())
         for key, _ in self._selector.select(self._patience()):
-            number, handle = key.data
-            if number == 0 or number in self._children:
+            fork, handle = key.data
+            if fork == 0 or fork in self._children:
                 handle()
         now = time.monotonic()
-        for number, child in list(self._children.items()):
+        for fork, child in list(self._children.items()):
             deadline = child.deadline()
             if deadline is not None and now >= deadline:
-                self._kill(number, "timeout")
+                self._end_patience(fork, child, now)
         if now >= self._watched_at + _WATCH_SECONDS:
             self._watch()
             self._watched_at = now
-        self._hand_over(now)
 
-    def _patience(self) -> float:
-        """Returns the seconds until the next clock rings."""
+    def _end_patience(self, fork: int, child: Child, now: float) -> None:
+        if child.waits:
+            child.give_up(now)
+            self._flush(child)
+        else:
+            self._kill(fork, "timeout")
+
+    def _patience(self) -> float | None:
+        """Returns the seconds until the next clock rings, None if there is none."""
+        if not self._children:
+            return None
         now = time.monotonic()
-        rings = [now + _WATCH_SECONDS]
-        for child in self._children.values():
-            if (deadline := child.deadline()) is not None:
-                rings.append(deadline)
-            if child.asked_at is not None and not self._batch:
-                rings.append(child.asked_at + _GATHER_SECONDS)
-        return max(0.0, min(rings) - now)
+        deadlines = [child.deadline() for child in self._children.values()]
+        rings = [ring for ring in deadlines if ring is not None]
+        return max(0.0, min([now + _WATCH_SECONDS, *rings]) - now)
+
+    # The trainer.
+
+    def _hear_trainer(self) -> None:
+        self._send_to_trainer()
+        try:
+            piece = self._trainer.recv(_PIECE_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            piece = b""
+        if not piece:
+            self._connected = False
+            return
+        for frame in self._inbox.feed(piece):
+            if "run" in frame:
+                self._waiting.append((frame["run"], frame["job"]))
+            elif "cancel" in frame:
+                self._cancel(frame["cancel"])
+            else:
+                self._pass_on(frame)
+
+    def _pass_on(self, frame: channel.Frame) -> None:
+        """Gives a child the answers to its question, if it still waits for them."""
+        for fork, child in self._children.items():
+            if self._owners[fork] == frame["of"] and child.waits:
+                if child.asked == frame["question"]:
+                    now = time.monotonic()
+                    child.answer(frame["answers"], frame["tokens"], now)
+                    self._flush(child)
+
+    def _cancel(self, number: int) -> None:
+        """Ends a recipe that nobody wants any more; its result is told all the same."""
+        for fork, owner in self._owners.items():
+            if owner == number:
+                self._kill(fork, "timeout")
+
+    def _tell(self, frame: channel.Frame) -> None:
+        self._outbox += channel.encode(frame)
+        self._send_to_trainer()
+
+    def _send_to_trainer(self) -> None:
+        try:
+            while self._outbox:
+                del self._outbox[: self._trainer.send(self._outbox[:_PIECE_BYTES])]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._connected = False
+            return
+        events = selectors.EVENT_READ
+        if self._outbox:
+            events |= selectors.EVENT_WRITE
+        self._selector.modify(self._trainer, events, (0, self._hear_trainer))
 
     # The zygote and its children.
 
     def _listen_to_zygote(self) -> None:
         self._selector.register(
-            self.zygote.control, selectors.EVENT_READ, (0, self._hear_zygote)
+            self._zygote.control, selectors.EVENT_READ, (0, self._hear_zygote)
         )
 
-    def _fork(self, position: int, program: Program) -> None:
+    def _fork(self, number: int, program: Program) -> None:
         self._forks += 1
-        number = self._forks
+        fork = self._forks
         log, their_log = os.pipe()
         stream, their_stream = socket.socketpair()
         child = Child(program, log, stream)
-        self._children[number], self._positions[number] = child, position
+        self._children[fork], self._owners[fork] = child, number
         os.set_blocking(log, False)
         stream.setblocking(False)
         self._selector.register(
-            log, selectors.EVENT_READ, (number, lambda: self._read_log(child))
+            log, selectors.EVENT_READ, (fork, lambda: self._read_log(child))
         )
         self._selector.register(
-            stream, selectors.EVENT_READ, (number, lambda: self._exchange(child))
+            stream, selectors.EVENT_READ, (fork, lambda: self._exchange(fork, child))
         )
-        with their_stream, contextlib.suppress(ConnectionError):  # it tells if it died
-            self.zygote.fork(number, program.job, their_log, their_stream.fileno())
-        os.close(their_log)
+        fds = [their_log, their_stream.fileno()]
+        try:
+            slot = program.slot.number
+            self._zygote.fork(fork, slot, program.job, fds, program.files)
+        except ConnectionError:  # the next look at it tells that it died
+            pass
+        except OSError as error:  # a source is not there
+            self._finish(fork, Ending(status=None, log=str(error)))
+        finally:
+            os.close(their_log)
+            their_stream.close()
 
     def _hear_zygote(self) -> None:
         try:
-            messages = self.zygote.messages()
+            messages = self._zygote.messages()
         except ConnectionError as error:
             self._replace_zygote(str(error))
             return
@@ -182,40 +272,46 @@ class Supervisor:
                 self._conclude(message["ended"], message)
 
     def _replace_zygote(self, reason: str) -> None:
-        self._selector.unregister(self.zygote.control)
-        self.zygote.stop()
-        self.zygote = launch.Zygote()
+        self._selector.unregister(self._zygote.control)
+        self._zygote.stop()
+        self._zygote = self._start()
+        for slot, fd in zip(self._slots, self._zygote.slots, strict=True):
+            slot.fd = fd
         self._listen_to_zygote()
-        for number in list(self._children):
-            self._finish(number, Ending(status=None, log=reason))
+        for fork in list(self._children):
+            self._finish(fork, Ending(status=None, log=reason))
 
-    def _kill(self, number: int, reason: str) -> None:
-        self._children[number].killed = reason
+    def _kill(self, fork: int, reason: str) -> None:
+        self._children[fork].killed = reason
         with contextlib.suppress(ConnectionError):  # dead, and its children with it
-            self.zygote.kill(number)
+            self._zygote.kill(fork)
 
-    def _conclude(self, number: int, message: dict) -> None:
+    def _conclude(self, fork: int, message: dict[str, Any]) -> None:
         """Reads what a dead child left in its streams and passes on its ending."""
-        child = self._children[number]
+        child = self._children[fork]
         while child.read_log():
             pass
         with contextlib.suppress(ValueError, ConnectionError):
             while child.read_stream(time.monotonic()):
                 pass
-        self._finish(number, child.ending(message))
+        self._finish(fork, child.ending(message))
 
-    def _finish(self, number: int, ending: Ending) -> None:
-        child = self._children.pop(number)
+    def _finish(self, fork: int, ending: Ending) -> None:
+        child = self._children.pop(fork)
         self._forget(child.log)
         self._forget(child.stream)
         os.close(child.log)
         child.stream.close()
-        position = self._positions.pop(number)
-        following = self._ended(position, ending)
-        if following is None:
-            self._to_caller.put(("ended", None))
-        else:
-            self._waiting.append((position, following))
+        number = self._owners.pop(fork)
+        following = self._recipes[number].next(ending)
+        if following is not None:
+            self._fork(number, following)
+            return
+        child.program.slot.clear()
+        self._free.append(child.program.slot)
+        result = self._recipes.pop(number).result
+        result = dataclasses.replace(result, lost=self._zygote.lost)
+        self._tell({"ended": number, "result": dataclasses.asdict(result)})
 
     def _forget(self, stream: int | socket.socket) -> None:
         with contextlib.suppress(KeyError):  # was forgotten when the child closed it
@@ -227,18 +323,30 @@ class Supervisor:
         if not child.read_log():
             self._forget(child.log)
 
-    def _exchange(self, child: Child) -> None:
+    def _exchange(self, fork: int, child: Child) -> None:
         """Reads and writes frames; who breaks the protocol is not listened to again."""
+        asked = child.asked
         try:
             child.read_stream(time.monotonic())
-            self._send(child)
         except (ValueError, ConnectionError):
             self._hang_up(child)
+            return
+        self._flush(child)
+        if child.asked > asked:
+            frame = {"of": self._owners[fork], "question": child.asked}
+            self._tell({"ask": child.question, **frame})
 
-    def _send(self, child: Child) -> None:
-        more = not child.write_stream()
+    def _flush(self, child: Child) -> None:
+        """Sends what a child is to hear, as far as it reads."""
+        try:
+            more = not child.write_stream()
+            key = self._selector.get_key(child.stream)
+        except ConnectionError:
+            self._hang_up(child)
+            return
+        except KeyError:  # was hung up on
+            return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if more else 0)
-        key = self._selector.get_key(child.stream)
         if events != key.events:
             self._selector.modify(child.stream, events, key.data)
 
@@ -247,48 +355,17 @@ class Supervisor:
         with contextlib.suppress(OSError):
             child.stream.shutdown(socket.SHUT_RDWR)
 
-    # Questions.
-
-    def _hand_over(self, now: float) -> None:
-        """Passes the questions on, once all children wait or the first waits long."""
-        asking = [
-            (number, child)
-            for number, child in sorted(self._children.items())
-            if child.asked_at is not None
-        ]
-        if self._batch or not asking:
-            return
-        oldest = min(child.asked_at for _, child in asking)
-        if len(asking) < len(self._children) and now < oldest + _GATHER_SECONDS:
-            return
-        self._batch = [(number, len(child.question)) for number, child in asking]
-        chats = [chat for _, child in asking for chat in child.question]
-        self._to_caller.put(("ask", chats))
-
-    def _pass_answers(self) -> None:
-        os.eventfd_read(self._wakeup)
-        if self._stopping:
-            return
-        answers, batch = self._answers.get(), self._batch
-        self._batch = []
-        for number, count in batch:
-            own, answers = answers[:count], answers[count:]
-            if number in self._children:
-                child = self._children[number]
-                child.answer(own, time.monotonic())
-                with contextlib.suppress(KeyError, ConnectionError):  # not listening
-                    self._send(child)
-
     # Limits that the kernel does not know.
 
     def _watch(self) -> None:
-        for number, child in self._children.items():
+        for fork, child in self._children.items():
             if not child.pid or child.killed:
                 continue
-            if _threads(child.pid) > child.program.threads:
-                self._kill(number, "forbidden")
-            elif directories.exceeds(child.program.directory, child.program.disk_bytes):
-                self._kill(number, "disk")
+            most = self._limits.dataset_bytes
+            if _threads(child.pid) > self._limits.processes:
+                self._kill(fork, "forbidden")
+            elif directories.used(child.program.slot.fd, enough=most) >= most:
+                self._kill(fork, "disk")
 
 
 def _threads(pid: int) -> int:
@@ -298,3 +375,7 @@ def _threads(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(status.rpartition(")")[2].split()[17])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

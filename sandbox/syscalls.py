@@ -7,7 +7,6 @@ the error, so the names come last.
 """
 
 from collections.abc import Sequence
-import ctypes
 import errno
 import os
 import tempfile
@@ -62,7 +61,7 @@ setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr
 flistxattr removexattr lremovexattr fremovexattr
 """.split()
 
-_PID = 0x5AFEB0C5  # stands for the process's own id until the filter is installed
+PID = 0x5AFEB0C5  # stands for the process's own id until the filter is installed
 
 _CLONE_FLAGS = 0x7E020000  # CLONE_NEW* but CLONE_NEWTIME, which clone cannot ask for
 _CLONE_THREAD = 0x00010F00  # VM, FS, FILES, SIGHAND and THREAD: what a thread shares
@@ -86,11 +85,9 @@ _CONDITIONAL: dict[str, Sequence[Sequence[Arg]]] = {
     "open": _opens(1),
     "openat": _opens(2),
     "clone": [[_word(0, _CLONE_THREAD, _CLONE_THREAD | _CLONE_FLAGS)]],
-    "kill": [[_word(0, _PID)]],
-    "tgkill": [[_word(0, _PID)]],
-    "prlimit64": [
-        [_word(0, process), Arg(2, pyseccomp.EQ, 0)] for process in (0, _PID)
-    ],
+    "kill": [[_word(0, PID)]],
+    "tgkill": [[_word(0, PID)]],
+    "prlimit64": [[_word(0, process), Arg(2, pyseccomp.EQ, 0)] for process in (0, PID)],
     # SET_NAME, GET_NAME, GET_DUMPABLE, SET_SECCOMP (more filters can only take away)
     "prctl": [[_word(0, option)] for option in (15, 16, 3, 22)],
     # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
@@ -109,36 +106,6 @@ _CONDITIONAL: dict[str, Sequence[Sequence[Arg]]] = {
 }
 
 
-class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-
-class Filter:
-    """A compiled filter, to be installed by any number of processes."""
-
-    def __init__(self, rules: pyseccomp.SyscallFilter) -> None:
-        with tempfile.TemporaryFile() as file:
-            rules.export_bpf(file)
-            file.seek(0)
-            self._code = bytearray(file.read())
-        placeholder = _PID.to_bytes(4, "little")
-        # An instruction has 8 bytes, of which the last 4 are its constant.
-        self._own_pid = [
-            at + 4
-            for at in range(0, len(self._code), 8)
-            if self._code[at + 4 : at + 8] == placeholder
-        ]
-
-    def install(self, libc: ctypes.CDLL) -> None:
-        """Puts this process under the filter, for good."""
-        for at in self._own_pid:
-            self._code[at : at + 4] = os.getpid().to_bytes(4, "little")
-        code = (ctypes.c_char * len(self._code)).from_buffer(self._code)
-        program = _Program(len(self._code) // 8, ctypes.addressof(code))
-        if libc.prctl(22, 2, ctypes.byref(program), 0, 0):  # SET_SECCOMP, FILTER
-            raise OSError(ctypes.get_errno(), "seccomp refused the filter")
-
-
 def _add(rules: pyseccomp.SyscallFilter, action: int, names: Sequence[str]) -> None:
     """Adds the calls that this architecture and this libseccomp know."""
     for name in names:
@@ -146,8 +113,8 @@ def _add(rules: pyseccomp.SyscallFilter, action: int, names: Sequence[str]) -> N
             rules.add_rule(action, name)
 
 
-def compile_filters() -> list[Filter]:
-    """Returns the filters in the order in which they must be installed."""
+def compile_filters() -> list[bytes]:
+    """Returns the filters' code, in the order in which they must be installed."""
     by_argument = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
     by_name = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.ENOSYS))
     _add(by_argument, pyseccomp.ALLOW, _ALLOWED + _FORBIDDEN + _IGNORED + _UNSUPPORTED)
@@ -159,4 +126,11 @@ def compile_filters() -> list[Filter]:
     _add(by_name, pyseccomp.ERRNO(errno.EPERM), _FORBIDDEN)
     _add(by_name, pyseccomp.ERRNO(errno.ENOTSUP), _UNSUPPORTED)
     _add(by_name, pyseccomp.ERRNO(0), _IGNORED)
-    return [Filter(by_argument), Filter(by_name)]
+    return [_code(by_argument), _code(by_name)]
+
+
+def _code(rules: pyseccomp.SyscallFilter) -> bytes:
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()

@@ -5,9 +5,12 @@ does two things for the sandbox: it forks, and it tells how each child ended. It
 neither scripts nor what they write, so no child inherits anything of another.
 """
 
+import base64
+import contextlib
 import gc
 import json
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -17,46 +20,70 @@ from typing import Any
 
 from sandbox import child
 from sandbox import guard
-from sandbox import syscalls
 from sandbox.aidp import warm
 
 MESSAGE_BYTES = 4096
-_FDS_PER_JOB = 3
+_MOST_FDS = 253  # that a message may carry
 
 
-def main(control_fd: int, root: str) -> None:
+def main(control_fd: int, root: str, settings: str) -> None:
     """Serves the sandbox at the other end of `control_fd` until that closes.
 
     Args:
       control_fd: A sequenced-packet socket.
       root: The entry of `sys.path` that this package was found by; scripts must not
         find the rest of the repository by it.
+      settings: JSON of the paths that scripts may read, `readable`, and write to,
+        `slots`, of the `users` that they get, one for each slot or none at all, of
+        whether this process has `namespaces` of its own, of the `filters` of their
+        system calls, in which `pid` stands for their process, and of the layers that
+        are left out, `without`.
     """
+    given = json.loads(settings)
     sys.path.remove(root)
     warm.prepare()
-    guard.check()
-    filters = syscalls.compile_filters()
-    readable = guard.readable_paths()
+    landlock = guard.check(namespaces=given["namespaces"])
+    landlock &= "landlock" not in given["without"]
+    filters = [
+        guard.Filter(base64.b64decode(code), given["pid"])
+        for code in given["filters"]
+        if "seccomp" not in given["without"]
+    ]
     # So that descriptors of jobs never have the numbers that a child gives them.
     while os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) < 9:
         pass
     control = socket.socket(fileno=control_fd)
+    with contextlib.suppress(OSError):  # a container may show it read-only
+        # Out of memory, the host ends a script before the trainer.
+        pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
     gc.collect()
     gc.freeze()  # or else each child copies the whole heap in its first collection
-    _Zygote(control, filters, readable).serve()
+    warmth = child.Warmth(
+        filters=filters, landlock=landlock, bytes=guard.address_space()
+    )
+    slots = [os.open(slot, os.O_RDONLY | os.O_DIRECTORY) for slot in given["slots"]]
+    guard.forbid_privileges()
+    if landlock:
+        guard.confine_zygote(given["readable"], given["slots"])
+    hello = {"landlock": landlock, "seen": _seen()}
+    socket.send_fds(control, [json.dumps(hello).encode()], slots)
+    for slot in slots:
+        os.close(slot)
+    _Zygote(control, warmth, given["users"]).serve()
+
+
+def _seen() -> dict[str, Any]:
+    """Returns what tells which namespaces this process is in."""
+    return {"pid": os.getpid(), "networks": [name for _, name in socket.if_nameindex()]}
 
 
 class _Zygote:
     """Forks, kills and reaps on request."""
 
     def __init__(
-        self,
-        control: socket.socket,
-        filters: list[syscalls.Filter],
-        readable: list[str],
+        self, control: socket.socket, warmth: child.Warmth, users: list[int]
     ) -> None:
-        self._control = control
-        self._filters, self._readable = filters, readable
+        self._control, self._warmth, self._users = control, warmth, users
         self._pids: dict[int, int] = {}  # job number -> process
         self._started: dict[int, float] = {}  # process -> time of the fork
         self._numbers: dict[int, int] = {}
@@ -68,7 +95,6 @@ class _Zygote:
             end.setblocking(False)
         signal.set_wakeup_fd(self._wakeup[1].fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._send({"hello": os.getpid()})
         connected = True
         while connected:
             ready, _, _ = select.select([self._control, self._wakeup[0]], [], [])
@@ -85,7 +111,7 @@ class _Zygote:
 
     def _obey(self) -> bool:
         """Carries out one message. Returns False if there will be no more."""
-        data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, _FDS_PER_JOB)
+        data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, _MOST_FDS)
         if not data:
             return False
         message = json.loads(data)
@@ -94,12 +120,12 @@ class _Zygote:
             if number in self._pids:
                 os.kill(self._pids[number], signal.SIGKILL)
             return True
-        self._fork(number, fds)
+        self._fork(number, message["slot"], fds)
         for fd in fds:
             os.close(fd)
         return True
 
-    def _fork(self, number: int, fds: list[int]) -> None:
+    def _fork(self, number: int, slot: int, fds: list[int]) -> None:
         parent = os.getpid()
         started = time.monotonic()
         try:
@@ -108,13 +134,19 @@ class _Zygote:
             self._send({"failed": number, "reason": str(error)})
             return
         if pid == 0:
-            child.main(
-                fds, parent=parent, filters=self._filters, readable=self._readable
-            )
+            user = self._users[slot] if self._users else None
+            child.main(fds, parent=parent, warmth=self._warmth, user=user)
         self._pids[number] = pid
         self._numbers[pid] = number
         self._started[pid] = started
-        self._send({"forked": number, "pid": pid, "time": started})
+        told = {"forked": number, "pid": pid, "time": started}
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError:  # gVisor has none
+            self._send(told)
+            return
+        socket.send_fds(self._control, [json.dumps(told).encode()], [handle])
+        os.close(handle)
 
     def _reap(self) -> None:
         while self._pids:

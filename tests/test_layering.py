@@ -28,9 +28,10 @@ _TOPS = ("sandbox", "datachef_jax", "experiments")
 _MODULES = sorted(
     path for top in _TOPS for path in (_ROOT / top).rglob("*.py") if path.stat().st_size
 )
-# What sandbox/ may import beside Python: the system-call wrappers; and what the
+# What sandbox/ may import beside Python: wrappers of system calls, and what knows how
+# distributions name what they need; and what the
 # toolkit may, which runs inside, next to the recipe.
-_WRAPPERS = {"landlockpy", "pyseccomp"}
+_WRAPPERS = {"landlockpy", "packaging", "pyseccomp"}
 _TOOLKIT = {"sandbox", "datasets", "numpy", "pandas", "pyarrow", "tqdm"}
 
 

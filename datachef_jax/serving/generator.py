@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 import hashlib
+import threading
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +13,16 @@ from datachef_jax.text.tokenizer import ChatTokenizer
 
 Chat = Sequence[dict[str, str]]
 """Messages, `{"role": ..., "content": ...}`."""
+
+
+class Answer(NamedTuple):
+    """What the model answers, and how many tokens it wrote for that."""
+
+    text: str
+    tokens: int
+
+
+_NOTHING = Answer("", 0)
 
 
 class Generator:
@@ -44,11 +56,12 @@ class Generator:
         self._sampling = Sampling(
             max_new_tokens=max_new_tokens, temperature=temperature
         )
-        self._answers: dict[bytes, str] = {}
+        self._answers: dict[bytes, Answer] = {}
+        self._lock = threading.Lock()  # tokenizers are not for several threads
         self.too_long = 0
 
-    def answer(self, batch: Sequence[Chat]) -> list[str]:
-        """Returns one answer for each chat.
+    def answer(self, batch: Sequence[Chat]) -> list[Answer]:
+        """Returns one answer for each chat; for any number of threads.
 
         An answer follows from its chat alone: the noise of sampling is seeded by the
         chat's tokens, and an answer once given is remembered. A chat of more than
@@ -58,12 +71,16 @@ class Generator:
         Args:
           batch: What is asked, in any order.
         """
-        prompts = [self._tokenizer.chat(chat, generation_prompt=True) for chat in batch]
-        fitting = [p for p in prompts if len(p) <= self._max_prompt_tokens]
-        self.too_long += len(prompts) - len(fitting)
-        asked = {_digest(prompt): prompt for prompt in fitting}
-        self._generate({d: p for d, p in asked.items() if d not in self._answers})
-        return [self._answers.get(_digest(prompt), "") for prompt in prompts]
+        with self._lock:
+            prompts = [
+                self._tokenizer.chat(chat, generation_prompt=True) for chat in batch
+            ]
+            fitting = [p for p in prompts if len(p) <= self._max_prompt_tokens]
+            self.too_long += len(prompts) - len(fitting)
+            asked = {_digest(prompt): prompt for prompt in fitting}
+            new = {d: p for d, p in asked.items() if d not in self._answers}
+        self._generate(new)
+        return [self._answers.get(_digest(prompt), _NOTHING) for prompt in prompts]
 
     def _generate(self, prompts: dict[bytes, list[int]]) -> None:
         """Answers prompts, given by digest."""
@@ -73,8 +90,10 @@ class Generator:
             seeds=np.array([_seed(digest) for digest in prompts], np.uint32),
             sampling=self._sampling,
         )
-        for digest, completion in zip(prompts, completions, strict=True):
-            self._answers[digest] = self._tokenizer.decode(completion.tokens)
+        with self._lock:
+            for digest, completion in zip(prompts, completions, strict=True):
+                text = self._tokenizer.decode(completion.tokens)
+                self._answers[digest] = Answer(text, len(completion.tokens))
 
 
 def _digest(prompt: list[int]) -> bytes:

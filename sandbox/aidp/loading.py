@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import csv
 import io
 import json
-import pathlib
+import os
 import random
 from typing import Any
 
@@ -17,6 +17,7 @@ from pyarrow import parquet
 from sandbox.aidp import rows
 from sandbox.aidp import session
 
+_PIECE_BYTES = 2**26
 # Text that a number is always written as: "007" and "+1" stay text.
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
@@ -87,9 +88,19 @@ class _Draw:
         return table if taken == range(len(table)) else table.take(taken)
 
 
+def _content(source: session.Source) -> bytes:
+    """Reads all of a file, wherever others that share its descriptor are in it."""
+    pieces: list[bytes] = []
+    at = 0
+    while piece := os.pread(source.fd, _PIECE_BYTES, at):
+        pieces.append(piece)
+        at += len(piece)
+    return b"".join(pieces)
+
+
 def _read_jsonl(source: session.Source, draw: _Draw) -> datasets.Dataset:
     """Reads JSON lines; what is no JSON object is left out and counted."""
-    content = pathlib.Path(source.path).read_bytes()
+    content = _content(source)
     lines = [line for line in content.split(b"\n") if line.strip()]
     found = []
     taken = draw.indices(len(lines))
@@ -106,7 +117,7 @@ def _read_jsonl(source: session.Source, draw: _Draw) -> datasets.Dataset:
 
 
 def _read_json(source: session.Source, draw: _Draw) -> datasets.Dataset:
-    text = pathlib.Path(source.path).read_bytes().decode("utf-8", "replace")
+    text = _content(source).decode("utf-8", "replace")
     content: Any = json.loads(text)
     if source.records == "*":
         content = [{**row, "id": key} for key, row in content.items()]
@@ -118,7 +129,8 @@ def _read_json(source: session.Source, draw: _Draw) -> datasets.Dataset:
 
 def _read_parquet(source: session.Source, draw: _Draw) -> datasets.Dataset:
     # Without threads: a pool of them costs more than it saves on files this small.
-    table = parquet.read_table(source.path, use_threads=False)
+    buffer = pyarrow.py_buffer(_content(source))
+    table = parquet.read_table(buffer, use_threads=False)
     return rows.from_table(draw.take(table), source=source.id)
 
 
@@ -127,7 +139,7 @@ def _read_csv(source: session.Source, draw: _Draw) -> datasets.Dataset:
 
     Arrow's own inference would also make dates, times and booleans of texts.
     """
-    content = pathlib.Path(source.path).read_bytes().decode("utf-8-sig", "replace")
+    content = _content(source).decode("utf-8-sig", "replace")
     header = next(csv.reader(io.StringIO(content, newline="")))
     table = arrow_csv.read_csv(
         pyarrow.BufferReader(content.encode()),

@@ -13,10 +13,14 @@ Frame = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """A source file as the script may load it; fields as in `sandbox.pool`."""
+    """A source file as the script may load it; fields as in `sandbox.job`.
+
+    Attributes:
+      fd: The file, open for reading: it has no path here.
+    """
 
     id: str
-    path: str
+    fd: int
     format: str
     records: str
     split: str

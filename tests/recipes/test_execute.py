@@ -1,5 +1,6 @@
 """From completions to rows, through the real sandbox."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,18 +8,11 @@ import pytest
 from datachef_jax import types
 from datachef_jax.recipes import execute
 from datachef_jax.recipes import parse
-from sandbox import pool
 from tests import blank
+from tests.sandbox import small
 
-_LIMITS = pool.Limits(
-    cpu_seconds=4.0,
-    wall_seconds=20.0,
-    memory_bytes=2**29,
-    processes=32,
-    file_bytes=2**22,
-    output_bytes=4096,
-    dataset_bytes=2**23,
-    llm_calls=10,
+_LIMITS = dataclasses.replace(
+    small.LIMITS, cpu_seconds=4.0, wall_seconds=20.0, dataset_bytes=2**20
 )
 _ITEM = types.PlanItem(
     dataset_id="toy/sums", split="train", name="default", sample_num=9, reason="all"
@@ -60,28 +54,21 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with pool.Sandbox(
-        limits=_LIMITS, workers=2, answer=lambda c: ["4"] * len(c)
-    ) as one:
+    with small.started(limits=_LIMITS) as one:
         yield one
 
 
 @pytest.fixture
-def run(sandbox, task, tmp_path):
-    """Returns a function that executes completions and checks that nothing is left."""
+def run(sandbox, task):
+    """Returns a function that executes completions."""
 
-    def execute_all(texts, *, row_cap=0, max_dataset_bytes=10_000, seeds=None):
-        executor = execute.Executor(
-            sandbox=sandbox,
-            directory=tmp_path / "runs",
-            row_cap=row_cap,
-            max_dataset_bytes=max_dataset_bytes,
-        )
+    def execute_all(texts, *, row_cap=0, seeds=None):
+        executor = execute.Executor(sandbox=sandbox, row_cap=row_cap)
         done = []
         found = executor.run(
             [task] * len(texts), texts, seeds or [0] * len(texts), done.append
         )
-        assert sum(done) == len(texts) and not list((tmp_path / "runs").iterdir())
+        assert sum(done) == len(texts)
         return found
 
     return execute_all
@@ -116,7 +103,7 @@ def test_every_kind_of_completion_in_order(run):
         _text("print('nothing')\n"),
         _write("{"),
         _write(bad_row),
-        _write("x" * 20_000),
+        _text("open('data/processed/a.jsonl', 'wb').truncate(2**21)\n"),
         _text(_GOOD.replace("toy/sums", "toy/differences")),
         _text(_GOOD.replace('"score"', '"points"')),
     ]
@@ -149,10 +136,3 @@ def test_an_execution_depends_on_its_text_and_seed_alone(run):
     (alone,) = run(texts[:1], row_cap=20, seeds=[1])
     assert crowd[0].dataset == alone.dataset != crowd[2].dataset
     assert 0 < len(alone.dataset.rows) <= 20
-
-
-def test_what_a_killed_run_left_is_removed(run, tmp_path):
-    left = tmp_path / "runs" / "recipe-77" / "data"
-    left.mkdir(parents=True)
-    (left / "x").write_text("x")
-    run([])

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sandbox import pool
+from sandbox.job import Job
+from sandbox.job import SourceFile
 from tests.sandbox import small
 
 
@@ -22,7 +23,7 @@ def model(_model):
 
 @pytest.fixture(scope="session")
 def sandbox(_model):
-    with pool.Sandbox(limits=small.LIMITS, workers=4, answer=_model) as running:
+    with small.started(workers=4, answer=_model) as running:
         yield running
 
 
@@ -33,7 +34,7 @@ def source(tmp_path):
     path.write_text(
         "".join(json.dumps({"n": n, "t": f"t{n}"}) + "\n" for n in range(10))
     )
-    return pool.SourceFile(
+    return SourceFile(
         id="toy/numbers",
         path=path,
         format="jsonl",
@@ -44,17 +45,16 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def run(sandbox, source, tmp_path):
+def run(sandbox, source):
     """Returns a function that runs one script, with `toy/numbers` as its source."""
 
     def run_one(script, *, verification="", row_cap=0, seed=0, sources=(source,)):
-        job = pool.Job(
+        job = Job(
             processing=script,
             verification=verification,
             sources=tuple(sources),
             row_cap=row_cap,
             seed=seed,
-            directory=tmp_path / "job",
         )
         return sandbox.run([job])[0]
 

@@ -1,6 +1,7 @@
 """The toolkit: loading, operators, answers; run here, outside of any sandbox."""
 
 import json
+import os
 
 import datasets
 import pyarrow
@@ -24,12 +25,15 @@ def frames():
 def start(tmp_path, frames):
     """Returns a function that opens a session with one source, `o/d`."""
 
+    opened = []
+
     def open_session(name, content, *, records="", row_cap=0, seed=0, answers=()):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
+        opened.append(os.open(path, os.O_RDONLY))
         source = session.Source(
             id="o/d",
-            path=str(path),
+            fd=opened[-1],
             format=path.suffix[1:],
             records=records,
             split="train",
@@ -47,7 +51,9 @@ def start(tmp_path, frames):
         )
 
     open_session("none.jsonl", "")
-    return open_session
+    yield open_session
+    for fd in opened:
+        os.close(fd)
 
 
 def _jsonl(values):
