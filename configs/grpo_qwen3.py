@@ -16,17 +16,6 @@ from configs import quickstart
 
 # Size -> devices along the model axis, completions of a backward pass.
 _LAYOUTS = {"0.6b": (1, 8), "8b": (4, 16), "32b": (8, 32)}
-_TOOLKIT = """\
-load_remote_dataset(id, name=None, split="train", shuffle=False) -> datasets.Dataset
-generate_dataset_with_llm(ds, system_prompt=..., response_parser=...) -> Dataset, where
-    response_parser(response, raw) returns a list of rows; [] drops the row
-select_by_filter(ds, fn), concatenate_datasets([...]), sample_dataset(ds, rows)
-deduplicate_by_text_hash(ds, text_map=..., lowercase=True, ignore_non_character=True)
-format_to_sharegpt(ds, user_map=..., assistant_map=...)
-dump_dataset(ds, "data/processed/train.jsonl")
-extract_json(text), extract_boxed(text), extract_final(text), extract_letter(text)
-to_boxed(answer), to_letter(answer), to_json(answer)
-"""
 
 
 def get_config(size: str) -> mlc.ConfigDict:
@@ -77,7 +66,7 @@ def get_config(size: str) -> mlc.ConfigDict:
         max_prompt_tokens=4096,
     )
     config.prompt = dict(
-        rules=True, toolkit=_TOOLKIT, examples_per_source=2, max_example_chars=600
+        rules=True, toolkit=True, examples_per_source=2, max_example_chars=600
     )
     config.sampling.update(
         max_prompt_tokens=8192,  # ours, as is the next

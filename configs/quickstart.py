@@ -81,7 +81,7 @@ def get_config() -> mlc.ConfigDict:
     )
 
     config.prompt = dict(
-        rules=False, toolkit="", examples_per_source=1, max_example_chars=10
+        rules=False, toolkit=False, examples_per_source=1, max_example_chars=10
     )
     config.sampling = dict(
         temperature=1.0,  # paper, section 4.1

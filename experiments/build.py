@@ -18,7 +18,6 @@ from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.recipes import handwritten
 from datachef_jax.recipes import parse
 from datachef_jax.recipes.execute import Executor
-from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import build_bench
 from experiments import build_mini
@@ -76,7 +75,7 @@ def _table1(
     policy, base, judge, generator = models.load_each(
         config, ("policy", "base", "judge", "generator"), tokenizer, root
     )
-    style = prompts.PromptStyle(**config.prompt)
+    style = parts.prompt_style(**config.prompt)
     tasks = parts.tasks(config, workdir, root)
     held_out = parts.held_out(tasks, config.evaluation.tasks)
     parts.check_prompts(config, tasks, tokenizer, style)
@@ -164,7 +163,7 @@ def _cold_start(
     policy, judge, generator = models.load_each(
         config, ("policy", "judge", "generator"), tokenizer, root
     )
-    style = prompts.PromptStyle(**config.prompt)
+    style = parts.prompt_style(**config.prompt)
     tasks = pools.mini_training_tasks(
         config.cold_start.pools,
         seed=config.pool.seed,
@@ -209,7 +208,7 @@ def _imitation(
             kept,
             tasks,
             tokenizer,
-            style=prompts.PromptStyle(**config.prompt),
+            style=parts.prompt_style(**config.prompt),
             copies=section.copies,
             topics_share=section.topics_share,
             max_tokens=section.shape.row_tokens,

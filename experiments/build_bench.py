@@ -17,7 +17,6 @@ from datachef_jax.models.qwen3.config import Qwen3Config
 from datachef_jax.models.qwen3.quantize import Stored
 from datachef_jax.sampling.request import Sampling
 from datachef_jax.tasks import real_math
-from datachef_jax.text import prompts
 from experiments import bench_decode
 from experiments import bench_engine
 from experiments import bench_inputs
@@ -196,7 +195,7 @@ def _int8(
         for i, fields in enumerate(config.variants)
     ]
     tokenizer = parts.tokenizer(config.tokenizer, root)
-    style = prompts.PromptStyle(**config.prompt)
+    style = parts.prompt_style(**config.prompt)
     tasks = parts.tasks(config, workdir, root)[: config.prompts]
 
     def load(dtype: str) -> models.Model:

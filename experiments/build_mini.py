@@ -8,13 +8,13 @@ from typing import Any
 
 import ml_collections as mlc
 
-from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.verifier import rubric
 from experiments import checkpoints
 from experiments import checks
 from experiments import environment
 from experiments import mini_models
+from experiments import parts
 from experiments import results
 
 
@@ -53,7 +53,7 @@ def build(config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path) -> 
         with checks.blame("config.tokenizer", folder):
             settings["tokenizer"] = ChatTokenizer.load(checkpoints.find(folder, root))
     for field, style in (
-        ("prompt", prompts.PromptStyle),
+        ("prompt", parts.prompt_style),
         ("rubric", rubric.RubricStyle),
     ):
         if field in settings:

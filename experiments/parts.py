@@ -36,6 +36,7 @@ from experiments import pools
 from experiments.engines import Engines
 from experiments.engines import Needs
 from sandbox import pool as sandbox_pool
+from sandbox.aidp import describe
 from sandbox.job import Limits
 
 
@@ -115,6 +116,12 @@ def check_questions(
                 limit,
                 f"a question of {task.benchmark} has {length} tokens",
             )
+
+
+def prompt_style(*, toolkit: bool, **settings: Any) -> prompts.PromptStyle:
+    """Returns the style of the policy's prompts, from the section prompt."""
+    described = describe.describe() if toolkit else ""
+    return prompts.PromptStyle(toolkit=described, **settings)
 
 
 def prompt(

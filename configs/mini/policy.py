@@ -52,7 +52,7 @@ def get_config() -> mlc.ConfigDict:
     del config.documents, config.stage
     config.pools = 8  # as in the cold start
     config.prompt = dict(
-        rules=False, toolkit="", examples_per_source=1, max_example_chars=10
+        rules=False, toolkit=False, examples_per_source=1, max_example_chars=10
     )
     config.sizes.update(hidden_size=128, intermediate_size=256, head_dim=32)
     # The learning rate falls by two thirds only: the cold start lowers it to 0.

@@ -16,7 +16,7 @@ def get_config() -> mlc.ConfigDict:
     config.mesh = dict(data=1, model=1)
     config.pool = dict(kind="mini", seed=0, benchmark_size=200)
     config.prompt = dict(
-        rules=False, toolkit="", examples_per_source=1, max_example_chars=10
+        rules=False, toolkit=False, examples_per_source=1, max_example_chars=10
     )
     config.vocab_size = 2048
     config.recipes = 3000

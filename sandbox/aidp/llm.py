@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 import json
+import re
 from typing import Any
 
 import datasets
@@ -10,11 +11,13 @@ from sandbox.aidp import rows
 from sandbox.aidp import session
 
 Messages = list[dict[str, str]]
-Parser = Callable[[str, dict[str, Any]], list[dict[str, Any]] | dict[str, Any] | None]
+Parser = Callable[[str, dict[str, Any]], rows.Made]
 
 # What is asked at once. The sandbox takes frames of up to 1 MiB.
 _MAX_REQUESTS = 64
 _MAX_CHARS = 80_000  # of which JSON makes 12 bytes each at most
+_YES = re.compile(r"\W*yes\b", re.IGNORECASE)
+_SCORE = re.compile(r"(?<!\d)[1-5](?!\d)")
 
 
 def generate_dataset_with_llm(
@@ -38,16 +41,70 @@ def generate_dataset_with_llm(
       RuntimeError: If this recipe has no LLM calls left.
     """
     given = rows.to_rows(ds)
-    ask = rows.mapper(_as_json if user_map is None else user_map, given, "user_map")
     parse = response_parser or _keep_response
-    requests = [_messages(system_prompt, ask(row)) for row in given]
-    answers = [answer for chunk in _chunks(requests) for answer in _answer(chunk)]
     made: list[dict[str, Any]] = []
-    for answer, row in zip(answers, given, strict=True):
-        new = parse(answer, row) or []
-        made.extend([new] if isinstance(new, dict) else new)
+    for answer, row in zip(_ask(given, system_prompt, user_map), given, strict=True):
+        made.extend(rows.made(parse(answer, row), "response_parser"))
     session.record("generate_dataset_with_llm", len(given), len(made))
     return rows.from_rows(made, source=rows.source_of(ds))
+
+
+def filter_with_llm(
+    ds: rows.Rows, question: str, user_map: rows.Map | None = None
+) -> datasets.Dataset:
+    """Keeps the rows for which a language model answers a question with yes.
+
+    Args:
+      ds: The rows.
+      question: About a row, like "Is the answer correct?".
+      user_map: What the model is shown: a column, or a function of a row. By default
+        the row as JSON.
+
+    Raises:
+      RuntimeError: If this recipe has no LLM calls left.
+    """
+    given = rows.to_rows(ds)
+    told = f"{question}\nReply with yes or no, and nothing else."
+    answers = _ask(given, told, user_map)
+    kept = [i for i, answer in enumerate(answers) if _YES.match(answer)]
+    session.record("filter_with_llm", len(given), len(kept))
+    return rows.select(ds, given, kept)
+
+
+def score_with_llm(
+    ds: rows.Rows,
+    criterion: str,
+    column: str = "score",
+    user_map: rows.Map | None = None,
+) -> datasets.Dataset:
+    """Adds a column with a language model's score of each row, from 1 to 5.
+
+    Args:
+      ds: The rows.
+      criterion: What is scored, like "How clear is the question?".
+      column: Its name. Rows whose score cannot be read have None.
+      user_map: What the model is shown: a column, or a function of a row. By default
+        the row as JSON.
+
+    Raises:
+      RuntimeError: If this recipe has no LLM calls left.
+    """
+    given = rows.to_rows(ds)
+    told = f"{criterion}\nReply with a whole number from 1 (worst) to 5 (best)."
+    found = [_SCORE.search(answer) for answer in _ask(given, told, user_map)]
+    scores = [int(score[0]) if score else None for score in found]
+    made = [{**row, column: score} for row, score in zip(given, scores, strict=True)]
+    session.record("score_with_llm", len(given), len(made))
+    return rows.from_rows(made, source=rows.source_of(ds))
+
+
+def _ask(
+    given: Sequence[rows.Row], system_prompt: str, user_map: rows.Map | None
+) -> list[str]:
+    """Returns the model's answer about each row."""
+    ask = rows.mapper(_as_json if user_map is None else user_map, given, "user_map")
+    requests = [_messages(system_prompt, ask(row)) for row in given]
+    return [answer for chunk in _chunks(requests) for answer in _answer(chunk)]
 
 
 def _as_json(row: dict[str, Any]) -> str:

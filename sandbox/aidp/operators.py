@@ -1,26 +1,15 @@
-"""Selecting, deduplicating, mixing, formatting and writing rows."""
+"""Selecting, changing, mixing, formatting and writing rows."""
 
-from collections.abc import Callable, Sequence
-import hashlib
+from collections.abc import Callable, Mapping, Sequence
 import json
 import pathlib
 import random
-import re
 from typing import Any
 
 import datasets
 
 from sandbox.aidp import rows
 from sandbox.aidp import session
-
-_NON_CHARACTERS = re.compile(r"[\W_]+")
-
-
-def _select(ds: rows.Rows, given: Sequence[Any], kept: list[int]) -> datasets.Dataset:
-    """Keeps the rows `kept`, with the columns' types even if none is left."""
-    if isinstance(ds, datasets.Dataset):
-        return ds.select(kept)
-    return rows.from_rows([given[index] for index in kept], source=None)
 
 
 def select_by_filter(
@@ -30,48 +19,69 @@ def select_by_filter(
     given = rows.to_rows(ds)
     kept = [index for index, row in enumerate(given) if fn(row)]
     session.record("select_by_filter", len(given), len(kept))
-    return _select(ds, given, kept)
+    return rows.select(ds, given, kept)
 
 
-def deduplicate_by_text_hash(
-    ds: rows.Rows,
-    text_map: rows.Map | None = None,
-    lowercase: bool = True,
-    ignore_non_character: bool = False,
+def map_rows(
+    ds: rows.Rows, fn: Callable[[dict[str, Any]], rows.Made]
 ) -> datasets.Dataset:
-    """Keeps the first of all rows that have the same text.
+    """Makes new rows of each row.
 
     Args:
       ds: The rows.
-      text_map: The text: a column, or a function of a row. By default the first user
-        message of rows with `dialogs`, else the whole row.
-      lowercase: Whether texts that differ only in case are the same.
-      ignore_non_character: Whether texts that differ only in spaces and punctuation
-        are the same.
+      fn: Function of a row that returns a row, a list of rows, or None for none.
+
+    Raises:
+      TypeError: If the function returns anything else.
     """
     given = rows.to_rows(ds)
-    text_of = rows.mapper(
-        _question if text_map is None else text_map, given, "text_map"
-    )
-    seen: set[bytes] = set()
-    kept = []
-    for index, row in enumerate(given):
-        text = str(text_of(row))
-        text = text.lower() if lowercase else text
-        text = _NON_CHARACTERS.sub("", text) if ignore_non_character else text
-        key = hashlib.sha1(text.encode("utf-8", "backslashreplace")).digest()
-        if key not in seen:
-            seen.add(key)
-            kept.append(index)
-    session.record("deduplicate_by_text_hash", len(given), len(kept))
-    return _select(ds, given, kept)
+    made = [new for row in given for new in rows.made(fn(row), "fn")]
+    session.record("map_rows", len(given), len(made))
+    return rows.from_rows(made, source=rows.source_of(ds))
 
 
-def _question(row: dict[str, Any]) -> str:
-    if "dialogs" in row:
-        turns = [turn for turn in row["dialogs"] if turn["role"] == "user"]
-        return turns[0]["content"] if turns else ""
-    return json.dumps(row, default=str)
+def select_columns(
+    ds: rows.Rows, columns: Sequence[str] | Mapping[str, str]
+) -> datasets.Dataset:
+    """Keeps some columns.
+
+    Args:
+      ds: The rows.
+      columns: Their names; or new names by the old ones.
+
+    Raises:
+      KeyError: If there is no such column; says which there are.
+    """
+    given = rows.to_rows(ds)
+    names = dict(columns) if isinstance(columns, Mapping) else {c: c for c in columns}
+    for name in names:
+        rows.mapper(name, given, "columns")
+    made = [{new: row[old] for old, new in names.items()} for row in given]
+    session.record("select_columns", len(given), len(made))
+    return rows.from_rows(made, source=rows.source_of(ds))
+
+
+def filter_by_length(
+    ds: rows.Rows,
+    text_map: rows.Map,
+    min_chars: int = 1,
+    max_chars: int | None = None,
+) -> datasets.Dataset:
+    """Keeps the rows whose text has a length between two bounds, both included.
+
+    Args:
+      ds: The rows.
+      text_map: The text: a column, or a function of a row.
+      min_chars: The fewest characters.
+      max_chars: The most; None for any.
+    """
+    given = rows.to_rows(ds)
+    text_of = rows.mapper(text_map, given, "text_map")
+    lengths = [len(_content(text_of(row))) for row in given]
+    most = max(lengths, default=0) if max_chars is None else max_chars
+    kept = [i for i, length in enumerate(lengths) if min_chars <= length <= most]
+    session.record("filter_by_length", len(given), len(kept))
+    return rows.select(ds, given, kept)
 
 
 def sample_dataset(ds: rows.Rows, n: int, seed: int = 0) -> datasets.Dataset:
@@ -79,7 +89,54 @@ def sample_dataset(ds: rows.Rows, n: int, seed: int = 0) -> datasets.Dataset:
     given = rows.to_rows(ds)
     kept = sorted(random.Random(seed).sample(range(len(given)), min(n, len(given))))
     session.record("sample_dataset", len(given), len(kept))
-    return _select(ds, given, kept)
+    return rows.select(ds, given, kept)
+
+
+def split_dataset(
+    ds: rows.Rows, n: int, seed: int = 0
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Returns `n` random rows and all others, both in their order."""
+    given = rows.to_rows(ds)
+    drawn = set(random.Random(seed).sample(range(len(given)), min(n, len(given))))
+    session.record("split_dataset", len(given), len(given))
+    parts = [
+        [i for i in range(len(given)) if (i in drawn) == one] for one in (True, False)
+    ]
+    return tuple(rows.select(ds, given, kept) for kept in parts)
+
+
+def mix_datasets(
+    dsets: Sequence[rows.Rows], weights: Sequence[float], n: int, seed: int = 0
+) -> datasets.Dataset:
+    """Joins random rows of several datasets, by weights.
+
+    A dataset that has fewer rows than its share gives all that it has.
+
+    Args:
+      dsets: The datasets.
+      weights: One for each, at least 0.
+      n: Rows of all together.
+      seed: Of the draw.
+
+    Raises:
+      ValueError: If the weights do not fit the datasets.
+    """
+    if len(weights) != len(dsets) or min(weights) < 0 or not sum(weights):
+        raise ValueError(f"{len(dsets)} datasets want as many weights: {list(weights)}")
+    rng = random.Random(seed)
+    ends = [
+        round(n * sum(weights[: i + 1]) / sum(weights)) for i in range(len(weights))
+    ]
+    drawn = []
+    for ds, share in zip(
+        dsets, (b - a for a, b in zip([0, *ends], ends)), strict=False
+    ):
+        given = rows.to_rows(ds)
+        kept = sorted(rng.sample(range(len(given)), min(share, len(given))))
+        drawn.append(rows.select(ds, given, kept))
+    joined = datasets.concatenate_datasets(drawn)
+    session.record("mix_datasets", sum(map(len, dsets)), len(joined))
+    return joined
 
 
 def concatenate_datasets(dsets: Sequence[datasets.Dataset]) -> datasets.Dataset:

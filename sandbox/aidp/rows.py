@@ -22,6 +22,9 @@ Rows = datasets.Dataset | pandas.DataFrame | Sequence[dict[str, Any]]
 Map = str | Callable[[dict[str, Any]], Any]
 """A column's name, or a function of a row."""
 
+Made = dict[str, Any] | list[dict[str, Any]] | None
+"""What a function of a script may make of a row: a row, several, or none."""
+
 _numbers = itertools.count()
 
 
@@ -86,6 +89,26 @@ def to_rows(ds: Rows) -> list[Row]:
     if isinstance(ds, list | tuple) and all(isinstance(row, dict) for row in ds):
         return [Row(row) for row in ds]
     raise TypeError(f"expected a Dataset, got {type(ds).__name__}: {str(ds)[:80]}")
+
+
+def select(ds: Rows, given: Sequence[Row], kept: Sequence[int]) -> datasets.Dataset:
+    """Keeps the rows `kept`, with the columns' types even if none is left."""
+    if isinstance(ds, datasets.Dataset):
+        return ds.select(kept)
+    return from_rows([given[index] for index in kept], source=None)
+
+
+def made(value: Made, name: str) -> list[dict[str, Any]]:
+    """Returns the rows that a script's function has made of one.
+
+    Raises:
+      TypeError: If it has made anything else.
+    """
+    found = [value] if isinstance(value, dict) else value or []
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must return a row, a list of rows or None, got {kind}")
+    return found
 
 
 def source_of(ds: Rows) -> str | None:

@@ -11,6 +11,7 @@ import pandas
 
 from sandbox import aidp
 from sandbox.aidp import answers
+from sandbox.aidp import duplicates
 from sandbox.aidp import llm
 from sandbox.aidp import loading
 from sandbox.aidp import operators
@@ -20,6 +21,7 @@ from sandbox.aidp import session
 _MODULES = {
     "aidp": aidp,
     "aidp.answers": answers,
+    "aidp.duplicates": duplicates,
     "aidp.llm": llm,
     "aidp.loading": loading,
     "aidp.operators": operators,

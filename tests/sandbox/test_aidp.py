@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 
 import datasets
 import pyarrow
@@ -9,6 +10,7 @@ from pyarrow import parquet
 import pytest
 
 from sandbox import aidp
+from sandbox.aidp import describe
 from sandbox.aidp import rows
 from sandbox.aidp import session
 
@@ -319,3 +321,107 @@ def test_answers_are_written_as_they_are_found():
     assert aidp.extract_boxed(r"\boxed{1} \boxed{2") is None
     assert aidp.to_json(3) == '{"answer": "3"}' and aidp.to_boxed(None) is None
     assert aidp.to_letter(2, ["1", "2"]) == "B" and aidp.to_letter(3, ["1"]) is None
+
+
+def test_rows_are_made_of_rows(start):
+    rows_ = [{"n": n} for n in range(4)]
+    made = aidp.map_rows(rows_, lambda row: [{"m": row["n"]}] * (row["n"] % 3) or None)
+    assert made.to_list() == [{"m": 1}, {"m": 2}, {"m": 2}]
+    assert aidp.map_rows(rows_, lambda row: row).to_list() == rows_
+    with pytest.raises(TypeError, match="fn must return a row, a list of rows or None"):
+        aidp.map_rows(rows_, lambda row: 3)
+
+
+def test_columns_are_kept_or_renamed(start):
+    given = [{"a": 1, "b": 2, "c": 3}]
+    assert aidp.select_columns(given, ["c", "a"]).to_list() == [{"c": 3, "a": 1}]
+    assert aidp.select_columns(given, {"b": "x"}).to_list() == [{"x": 2}]
+    with pytest.raises(KeyError, match=r"columns='z' is no column; the columns are"):
+        aidp.select_columns(given, ["z"])
+
+
+def test_lengths_have_two_bounds(start):
+    given = [{"t": "x" * n} for n in range(5)] + [{"t": None}]
+    assert len(aidp.filter_by_length(given, "t")) == 4
+    kept = aidp.filter_by_length(given, "t", min_chars=2, max_chars=3)
+    assert [len(t) for t in kept["t"]] == [2, 3]
+
+
+def test_a_split_is_of_two_parts_that_make_up_the_whole(start):
+    given = datasets.Dataset.from_list([{"n": n} for n in range(20)])
+    first, rest = aidp.split_dataset(given, 7, seed=3)
+    assert (len(first), len(rest)) == (7, 13)
+    assert sorted(first["n"][:] + rest["n"][:]) == list(range(20))
+    assert first["n"][:] == sorted(first["n"][:]) != list(range(7))
+    assert [len(part) for part in aidp.split_dataset(given, 99)] == [20, 0]
+
+
+def test_a_mixture_has_the_shares_of_its_weights(start):
+    parts = [[{"s": s}] * 50 for s in range(3)]
+    mixed = aidp.mix_datasets(parts, [1, 2, 0], 30)["s"][:]
+    assert [mixed.count(s) for s in range(3)] == [10, 20, 0]
+    assert len(aidp.mix_datasets(parts, [1, 1, 1], 100)) == 100
+    short = aidp.mix_datasets([parts[0], [{"s": 1}]], [1, 1], 20)["s"][:]
+    assert (short.count(0), short.count(1)) == (10, 1)
+    for weights in ([1, 2], [1, -1, 1], [0, 0, 0]):
+        with pytest.raises(ValueError, match="as many weights"):
+            aidp.mix_datasets(parts, weights, 10)
+
+
+def _jaccard(a, b, ngram=3):
+    def grams(text):
+        words = text.split()
+        return {tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)}
+
+    return len(grams(a) & grams(b)) / len(grams(a) | grams(b))
+
+
+def test_near_duplicates_are_found_as_brute_force_finds_them(start):
+    rng = random.Random(0)
+    words = [f"w{n}" for n in range(300)]
+    texts = []
+    for _ in range(40):
+        text = rng.choices(words, k=60)
+        texts.append(" ".join(text))
+        for changes in (1, 3, 12, 30):
+            copy = list(text)
+            for at in rng.sample(range(60), changes):
+                copy[at] = rng.choice(words)
+            texts.append(" ".join(copy))
+    kept = aidp.deduplicate_by_minhash([{"t": t} for t in texts], "t")["t"][:]
+    wrong = 0
+    for i, text in enumerate(texts):
+        nearest = max((_jaccard(text, k) for k in texts[:i] if k in kept), default=0.0)
+        if nearest < 0.65:  # 0.04 is what the estimate errs by
+            assert text in kept
+        elif nearest > 0.95:
+            assert text not in kept
+        else:
+            wrong += (text in kept) == (nearest >= 0.8)
+    assert wrong <= 10
+    same = [{"t": "a b"}, {"t": "A, b!"}, {"t": "b a"}, {"t": ""}, {"t": ""}]
+    assert aidp.deduplicate_by_minhash(same, "t")["t"][:] == ["a b", "b a", ""]
+    with pytest.raises(ValueError, match="threshold must be above 0"):
+        aidp.deduplicate_by_minhash(same, "t", threshold=1.2)
+
+
+def test_a_language_model_filters_and_scores(start, frames):
+    given = [{"q": "a"}, {"q": "b"}, {"q": "c"}]
+    start("none.jsonl", "", answers=[{"answers": ["Yes.", "no, yes", " **yes**"]}])
+    assert aidp.filter_with_llm(given, "Good?", "q")["q"][:] == ["a", "c"]
+    system = frames[0]["ask"][0][0]["content"]
+    assert system.startswith("Good?\nReply with yes or no")
+    start("none.jsonl", "", answers=[{"answers": ["5", "Score: 3/5", "12"]}])
+    scored = aidp.score_with_llm(given, "How clear?", column="s")
+    assert scored["s"][:] == [5, 3, None] and scored["q"][:] == ["a", "b", "c"]
+
+
+def test_the_toolkit_describes_itself():
+    text = describe.describe()
+    for name in aidp.__all__:
+        assert f"\n{name}(" in f"\n{text}"
+    assert (
+        "load_remote_dataset(id, *columns, name=None, split=None, shuffle=False)"
+        in text
+    )
+    assert "Keeps the rows for which `fn(row)` is true." in text
