@@ -1,4 +1,4 @@
-"""The mini job in two processes, its judge in a third, does what it does in one."""
+"""The mini job in two processes does what it does in one; both ask one judge."""
 
 import os
 import re
@@ -69,7 +69,8 @@ def _weights(workdir):
 
 
 def test_two_processes_do_what_one_does_on_the_same_mesh(tmp_path, judge):
-    one = _start(tmp_path / "one", devices=2)
+    asked = f"--config.judge.checkpoint={judge}"
+    one = _start(tmp_path / "one", asked, devices=2)
     out, err = one.communicate(timeout=900)
     assert one.returncode == 0, err
     with socket.socket() as free:
@@ -79,7 +80,7 @@ def test_two_processes_do_what_one_does_on_the_same_mesh(tmp_path, judge):
         _start(
             tmp_path / "two",
             address,
-            f"--config.judge.checkpoint={judge}",
+            asked,
             "--processes=2",
             f"--process={process}",
             devices=1,
