@@ -1,5 +1,7 @@
 """Tests for datachef_jax/sampling/engine.py."""
 
+import dataclasses
+
 from flax import nnx
 import jax
 import numpy as np
@@ -340,3 +342,29 @@ def test_a_grammar_that_fits_into_no_slot_is_refused(parts):
     with pytest.raises(ValueError, match="a grammar of 5 states"):
         parts[2].submit(Request(prompt=(7,), seeds=(1,), sampling=sampling))
     assert not parts[2].busy
+
+
+def test_scores_are_the_same_bits_whoever_begins_alike():
+    """With heads of 32 and pages of 64, whose products depend on their shapes."""
+    config = dataclasses.replace(tiny.CONFIG, head_dim=32)
+    graphdef, params = nnx.split(tiny.make(config), nnx.Param)
+    made = engine.Engine.sized(
+        graphdef,
+        params,
+        end_id=_END,
+        rows=0,
+        group=1,
+        max_prompt=256,
+        max_new_tokens=0,
+        page_size=64,
+        read_tokens=256,
+        free_bytes=2**26,
+        candidates=3,
+    )
+    begin, *ends = _prompts(140, 20, 90, 5, 60, 33)
+    prompts = [begin + end for end in ends] + _prompts(150, 70, 200)
+    asked = client.Direct(made, params, version=0)
+    together = asked.score(prompts, [3, 4, 5])
+    for prompt, scores in zip(prompts, together, strict=True):
+        made.sleep()  # and forgets what it has read
+        np.testing.assert_array_equal(asked.score([prompt], [3, 4, 5])[0], scores)

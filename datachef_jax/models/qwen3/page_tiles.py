@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -88,18 +87,8 @@ def attend(
         visible = there <= here
         if window is not None:
             visible &= there > here - window
-        # One product, with one copy, for what all sequences begin with; or the only one.
-        shared = ((tiles.tables[:, j] == tiles.tables[0, j]) | ~counts).all()
-        part = lax.cond(shared, look_together, look_apart, j, visible)
-        return page_mix.join(before, part)
-
-    def look_apart(j: Array, visible: Array) -> Part:
-        return page_mix.mix(query, fetch(pages, tiles.tables[:, j]), visible)
-
-    def look_together(j: Array, visible: Array) -> Part:
-        flat = [x.reshape(1, -1, *x.shape[2:]) for x in (query, visible)]
-        part = page_mix.mix(flat[0], fetch(pages, tiles.tables[:1, j]), flat[1])
-        return jax.tree.map(lambda x: x.reshape(*query.shape[:2], *x.shape[2:]), part)
+        found = fetch(pages, tiles.tables[:, j])
+        return page_mix.join(before, page_mix.mix(query, found, visible))
 
     nothing = Part(
         top=jnp.full(query.shape[:-1], page_mix.LOWEST),
