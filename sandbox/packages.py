@@ -35,7 +35,7 @@ def readable(packages: Sequence[str]) -> list[str]:
       packages: Names of distributions that it may import.
 
     Raises:
-      RuntimeError: If one is not installed.
+      ValueError: If one is not installed.
     """
     paths = {*_SYSTEM_PATHS, *_NODES}
     for library in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")):
@@ -52,7 +52,7 @@ def startable(packages: Sequence[str]) -> list[str]:
     """Returns what is needed to start a zygote: `readable`, and more.
 
     Raises:
-      RuntimeError: If a package is not installed.
+      ValueError: If a package is not installed.
     """
     own = [sys.executable, os.path.realpath(sys.executable)]
     own += [str(pathlib.Path(sys.prefix, "pyvenv.cfg")), str(_ROOT / "sandbox")]
@@ -81,7 +81,7 @@ def _installed(packages: Iterable[str]) -> set[str]:
             distribution = metadata.distribution(wanted.name)
         except metadata.PackageNotFoundError as error:
             if wanted.name in asked:
-                raise RuntimeError(f"recipes are to import {error}") from error
+                raise ValueError(f"recipes are to import {error}") from error
             continue  # what they need may do without
         found |= {str(path) for path in _tops(distribution)}
         for text in distribution.requires or ():

@@ -35,6 +35,10 @@ Reply = tuple[str, int]
 """What a language model answers, and of how many tokens that is."""
 
 
+class CannotStart(RuntimeError):
+    """This platform lacks what nothing runs without, or what is required."""
+
+
 @dataclasses.dataclass
 class _Asked:
     """A job that has not ended; `pair` is where it runs, None while it waits."""
@@ -82,14 +86,20 @@ class Sandbox:
             threads at once.
 
         Raises:
-          ValueError: If there is no such guarantee.
+          ValueError: If there is no such guarantee or distribution.
         """
         for name in require:
             if name not in GUARANTEES:
                 raise ValueError(f"{name!r} is none of {sorted(GUARANTEES)}")
         self._workers, self._share = workers, workers_per_supervisor
-        self._limits, self._importable, self._require = limits, importable, require
-        self._scratch = (scratch or pathlib.Path(tempfile.gettempdir())).resolve()
+        self._limits, self._require = limits, require
+        scratch = scratch or pathlib.Path(tempfile.gettempdir())
+        self._common = {
+            "limits": dataclasses.asdict(limits),
+            "scratch": str(scratch.resolve()),
+            "readable": packages.readable(importable),
+            "startable": packages.startable(importable),
+        }
         self._answer = answer
         self._candidates: list[layouts.Layout] = []
         self._settings: dict[str, Any] = {}
@@ -106,10 +116,10 @@ class Sandbox:
         """Starts, and proves that forbidden things are impossible.
 
         Raises:
-          RuntimeError: If they are not, or if something is missing, naming it.
+          CannotStart: If they are not, or if something is missing, naming it.
         """
         if sys.platform != "linux":
-            raise RuntimeError(f"the sandbox needs Linux, this is {sys.platform}")
+            raise CannotStart(f"the sandbox needs Linux, this is {sys.platform}")
         self._answering = futures.ThreadPoolExecutor(self._workers, "llm")
         try:
             self._open()
@@ -132,17 +142,11 @@ class Sandbox:
 
     def _open(self) -> None:
         """Starts in the best layout whose canaries survive."""
-        common = {
-            "limits": dataclasses.asdict(self._limits),
-            "scratch": str(self._scratch),
-            "readable": packages.readable(self._importable),
-            "startable": packages.startable(self._importable),
-        }
         instead: dict[str, str] = {}
         for layout in self._candidates or layouts.candidates():
             problem = layouts.obstacle(layout)
             if not problem:
-                self._settings = common | {"layout": dataclasses.asdict(layout)}
+                self._settings = self._common | {"layout": dataclasses.asdict(layout)}
                 try:
                     lost = self._start_all()
                     if not layout.without:
@@ -154,7 +158,7 @@ class Sandbox:
             instead[str(layout)] = problem
         else:
             reasons = "\n".join(f"{name}: {why}" for name, why in instead.items())
-            raise RuntimeError(f"the sandbox cannot start:\n{reasons}")
+            raise CannotStart(f"the sandbox cannot start:\n{reasons}")
         self.isolation = {
             "layout": str(layout),
             "lost": {name: GUARANTEES[name] for name in lost},
@@ -166,7 +170,7 @@ class Sandbox:
             _LOG.warning("the sandbox has %s and lacks %s", layout, ", ".join(lost))
         for name in self._require:
             if name in lost:
-                raise RuntimeError(
+                raise CannotStart(
                     f"the sandbox is to hold {name!r} ({GUARANTEES[name]}), and cannot:"
                     f" it has {layout}, because of {self.isolation['not to be had']}"
                 )

@@ -11,6 +11,7 @@ import pytest
 from experiments import checks
 from experiments import run
 from tests.experiments import sample_config
+from tests.sandbox import small
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SAMPLE = _ROOT / "tests" / "experiments" / "sample_config.py"
@@ -59,6 +60,8 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"base.checkpoint": "none"}, r"config\.base\.checkpoint='none': .*no folder"),
         ({"policy.dtype": "float31"}, r"config\.policy\.dtype='float31': must be"),
         ({"sandbox.workers": 0}, r"config\.sandbox\.workers=0: must be at least 1"),
+        ({"sandbox.require": ("spaces",)}, r"config\.sandbox=.*'spaces' is none of"),
+        ({"sandbox.importable": ("nix",)}, r"config\.sandbox=.*to import.*nix"),
         ({"rl.unknown": ()}, r"config\.rl\.unknown=\[\]: must not"),
         ({"engine.page_size": 48}, r"config\.engine=.*page_size 48 is not a power"),
         ({"serving.priorities.judge": 99}, r"priorities\.judge=99: .*0\.\.31"),
@@ -101,6 +104,14 @@ def test_a_source_that_cannot_serve_is_named(
     with pytest.raises(checks.UserError, match=rf"config\.pool=.*real_math.*{message}"):
         run._run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sandbox_that_lacks_what_is_required_is_refused(tmp_path, tokenizer_folder):
+    config = sample_config.get_config(str(tokenizer_folder))
+    config.sandbox.require = ("namespaces",)
+    refused = pytest.raises(checks.UserError, match="config.sandbox: .* 'namespaces'")
+    with small.only(small.PLAIN), refused:
+        run._run(config, tmp_path / "run")
 
 
 def test_a_workdir_of_another_config_is_left_alone(
