@@ -167,6 +167,7 @@ def get_config() -> mlc.ConfigDict:
         updates_per_step=1,
         lambda_empty=0.5,  # open in the paper
         lambda_format=0.5,  # open in the paper
+        lambda_unverified=0.0,  # open in the paper: if a recipe's own checks fail
         lambda_overlong=0.0,  # DAPO's; the paper has none
         overlong_tokens=0,
         max_rounds=1,  # above it, groups of equal rewards are sampled anew

@@ -66,6 +66,7 @@ def stages(
             rewards.rewards,
             lambda_empty=rl.lambda_empty,
             lambda_format=rl.lambda_format,
+            lambda_unverified=rl.lambda_unverified,
             lambda_overlong=rl.lambda_overlong,
             overlong_tokens=rl.overlong_tokens,
             max_new_tokens=sampling.max_new_tokens,

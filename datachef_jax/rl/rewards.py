@@ -8,12 +8,17 @@ import numpy as np
 from datachef_jax import types
 
 
+_VERIFIED = ("ok", "", "sandbox_error")  # or there is no script, or it is our fault
+
+
 def rewards(
     verdicts: Sequence[types.Verdict],
     completions: Sequence[types.Completion],
+    executions: Sequence[types.Execution],
     *,
     lambda_empty: float,
     lambda_format: float,
+    lambda_unverified: float,
     lambda_overlong: float,
     overlong_tokens: int,
     max_new_tokens: int,
@@ -23,8 +28,12 @@ def rewards(
     Args:
       verdicts: One per completion.
       completions: What was sampled.
+      executions: How the recipes ended.
       lambda_empty: Penalty, >= 0, for a recipe that left no data.
       lambda_format: Penalty, >= 0, for rows that break the training format.
+      lambda_unverified: Penalty, >= 0, for a scored recipe whose own verification
+        script failed. It is off the score; a script that we are at fault for costs
+        nothing.
       lambda_overlong: Penalty, >= 0, for a completion of `max_new_tokens` tokens, on
         top of the reward. It grows linearly over the last `overlong_tokens` ones
         (DAPO's soft punishment, arXiv:2503.14476, equation 13).
@@ -43,7 +52,8 @@ def rewards(
     for row, verdict in enumerate(verdicts):
         match verdict.outcome:
             case "scored":
-                values[row] = verdict.score
+                failed = executions[row].verification not in _VERIFIED
+                values[row] = verdict.score - lambda_unverified * failed
             case "empty":
                 values[row] = -lambda_empty
             case "format":

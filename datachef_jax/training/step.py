@@ -58,7 +58,11 @@ class Stages:
         Sequence[types.Verdict],
     ]
     reward: Callable[
-        [Sequence[types.Verdict], Sequence[types.Completion]],
+        [
+            Sequence[types.Verdict],
+            Sequence[types.Completion],
+            Sequence[types.Execution],
+        ],
         tuple[Float[np.ndarray, " batch"], Bool[np.ndarray, " batch"]],
     ]
     reference: Callable[[Any, types.RolloutBatch], types.RolloutBatch]
@@ -231,7 +235,7 @@ def _sample_groups(
     with outcomes, clock("sample"):
         completions = kept.sampled(state.step, round_number, sample, outcomes.follow)
     pause()
-    rewards, valid = stages.reward(outcomes.verdicts, completions)
+    rewards, valid = stages.reward(outcomes.verdicts, completions, outcomes.executions)
 
     def own(values: Any, i: int) -> Any:
         return values[i * group_size : (i + 1) * group_size]

@@ -1,7 +1,5 @@
 """Tests for datachef_jax/rl/rewards.py."""
 
-import functools
-
 import numpy as np
 import pytest
 
@@ -11,14 +9,24 @@ from tests import blank
 
 
 _LONGEST = 10
-_rewards = functools.partial(
-    rewards.rewards,
+_PENALTIES = dict(
     lambda_empty=1.0,
     lambda_format=0.25,
+    lambda_unverified=0.125,
     lambda_overlong=0.5,
     overlong_tokens=4,
     max_new_tokens=_LONGEST,
 )
+
+
+def _rewards(verdicts, completions, verifications=None, **changes):
+    executions = [
+        types.Execution(
+            kind="ok", log="", dataset=types.Dataset(rows=()), verification=v
+        )
+        for v in verifications or [""] * len(verdicts)
+    ]
+    return rewards.rewards(verdicts, completions, executions, **_PENALTIES | changes)
 
 
 def _completions(*lengths):
@@ -39,6 +47,16 @@ def test_every_outcome_has_the_reward_of_equation_2():
     got, valid = _rewards(verdicts, _completions(1, 2, 3, 4, 6))
     np.testing.assert_array_equal(got, np.float32([0.75, -1.0, -0.25, 0.0, 0.0]))
     np.testing.assert_array_equal(valid, [True, True, True, False, True])
+
+
+def test_a_recipe_whose_own_checks_fail_costs_something():
+    endings = ["ok", "", "sandbox_error", "runtime_error", "timeout"]
+    verdicts = [types.Verdict(outcome="scored", score=0.5)] * 5
+    got, valid = _rewards(verdicts, _completions(*[1] * 5), endings)
+    np.testing.assert_array_equal(got, np.float32([0.5, 0.5, 0.5, 0.375, 0.375]))
+    assert valid.all()
+    free, _ = _rewards(verdicts, _completions(*[1] * 5), endings, lambda_unverified=0.0)
+    np.testing.assert_array_equal(free, np.full(5, 0.5, np.float32))
 
 
 def test_an_unknown_outcome_is_refused():

@@ -121,6 +121,7 @@ def parts():
             rewards.rewards,
             lambda_empty=0.5,
             lambda_format=0.25,
+            lambda_unverified=0.0,
             lambda_overlong=0.0,
             overlong_tokens=0,
             max_new_tokens=NEW,

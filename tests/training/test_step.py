@@ -132,7 +132,7 @@ def test_a_step_without_any_reward_leaves_the_weights_alone(tmp_path):
 def test_groups_of_equal_rewards_are_sampled_anew_until_enough_differ(tmp_path):
     equal = {"a", "c", "d"}
 
-    def reward(verdicts, completions):
+    def reward(verdicts, completions, executions):
         names = [name for name in rounds[-1] for _ in range(scripted.GROUP)]
         rewards = np.float32(
             [0.5 if name in equal else i % 3 for i, name in enumerate(names)]
