@@ -29,6 +29,7 @@ class Pair:
     Attributes:
       zygote: The process id of its first zygote.
       lost: The guarantees that it does not hold.
+      workers: How many scripts it runs at once.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Pair:
         Raises:
           RuntimeError: If it cannot run here, with what is missing.
         """
+        self.workers: int = settings["workers"]
         self._words = tempfile.TemporaryFile()
         self._stream, theirs = socket.socketpair()
         environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}

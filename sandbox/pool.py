@@ -104,7 +104,7 @@ class Sandbox:
         self._candidates: list[layouts.Layout] = []
         self._settings: dict[str, Any] = {}
         self.isolation: dict[str, Any] = {}
-        self._pairs: dict[Pair, int] = {}  # -> how many scripts it may run
+        self._free: dict[Pair, int] = {}  # -> how many more scripts it may run
         self._answering: futures.ThreadPoolExecutor | None = None
         self._lock = threading.RLock()
         self._asked: dict[int, _Asked] = {}
@@ -186,16 +186,16 @@ class Sandbox:
 
     def _stop(self) -> None:
         self._closing = True
-        for pair in list(self._pairs):
+        for pair in list(self._free):
             pair.stop()
-        self._pairs.clear()
+        self._free.clear()
         with self._lock:
             self._fail(list(self._asked), RuntimeError("the sandbox was stopped"))
 
     @property
     def supervisors(self) -> list[int]:
         """The process ids of its supervisors."""
-        return [pair.pid for pair in self._pairs]
+        return [pair.pid for pair in self._free]
 
     def run(
         self, jobs: Sequence[Job], progress: Callable[[int], None] = _ignore
@@ -233,13 +233,9 @@ class Sandbox:
 
     def _dispatch(self) -> None:
         """Hands waiting jobs to supervisors that have a place; the lock is held."""
-        busy = [asked.pair for asked in self._asked.values()]
-        free = {pair: most - busy.count(pair) for pair, most in self._pairs.items()}
-        while self._queue and free:
-            pair = max(free, key=free.get)
-            if free[pair] <= 0:
-                return
-            free[pair] -= 1
+        while self._queue and any(self._free.values()):
+            pair = max(self._free, key=self._free.get)
+            self._free[pair] -= 1
             number = self._queue.popleft()
             asked = self._asked[number]
             asked.pair = pair
@@ -269,7 +265,7 @@ class Sandbox:
         )
         named.append(pair)
         with self._lock:
-            self._pairs[pair] = workers
+            self._free[pair] = workers
             self._dispatch()
         return pair.lost
 
@@ -278,9 +274,11 @@ class Sandbox:
             self._answering.submit(self._reply, pair, frame)
             return
         with self._lock:
-            asked = self._asked.pop(frame["ended"])
+            asked = self._asked.pop(frame["ended"], None)
+            if pair in self._free:
+                self._free[pair] += 1
             self._dispatch()
-        if not asked.future.done():
+        if asked is not None and not asked.future.done():
             asked.future.set_result(Result.from_json(frame["result"]))
 
     def _reply(self, pair: Pair, frame: channel.Frame) -> None:
@@ -308,9 +306,9 @@ class Sandbox:
     def _replace(self, pair: Pair, words: str) -> None:
         """Starts a new supervisor for one that died; its recipes run again, once."""
         with self._lock:
-            workers = self._pairs.pop(pair, 0)
+            known = self._free.pop(pair, None) is not None
             lost = [n for n, asked in self._asked.items() if asked.pair is pair]
-            if self._closing or not workers:
+            if self._closing or not known:
                 return
             for number in lost:
                 asked = self._asked[number]
@@ -324,7 +322,7 @@ class Sandbox:
                         asked.future.set_result(Result(kind="sandbox_error", log=log))
         pair.stop()
         try:
-            self._start(workers)
+            self._start(pair.workers)
         except RuntimeError as error:
             with self._lock:
                 self._fail(list(self._asked), error)
@@ -347,7 +345,7 @@ class Sandbox:
                 row_cap=0,
                 seed=0,
             )
-            for result in self.run([job] * len(self._pairs)):
+            for result in self.run([job] * len(self._free)):
                 canary.check(result.kind, result.log)
             if secret.read_text() != "secret":
                 raise RuntimeError("the sandbox does not hold here: files are writable")

@@ -211,7 +211,7 @@ def test_a_fault_of_the_model_is_raised_and_leaves_no_process():
 @pytest.mark.parametrize("who", ["supervisor", "zygote"])
 def test_who_dies_is_replaced_and_its_recipes_run_again(who):
     with small.started() as sandbox:
-        (pair,) = sandbox._pairs
+        (pair,) = sandbox._free
         pid = pair.pid if who == "supervisor" else pair.zygote
         killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
         killer.start()
