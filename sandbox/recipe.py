@@ -22,6 +22,7 @@ class Recipe:
 
     Attributes:
       number: Of the job.
+      slot: Its own until it has ended.
       result: How it ended, once `next` has returned None.
     """
 
@@ -38,12 +39,12 @@ class Recipe:
         """
         self.number = number
         self.result: Result | None = None
-        self._job, self._slot, self._limits = job, slot, limits
+        self._job, self.slot, self._limits = job, slot, limits
         self._attempts = 0
 
     def first(self) -> Program:
         """Prepares the slot. Returns the processing script's program."""
-        self._slot.prepare()
+        self.slot.prepare()
         return self._program("processing.py", self._job["processing"], Spent())
 
     def next(self, ending: Ending) -> Program | None:
@@ -68,7 +69,7 @@ class Recipe:
         log, left = verdict.explain(ending, kind), None
         if kind == "ok":
             try:
-                left = output.read(self._slot.fd, self._limits)
+                left = output.read(self.slot.fd, self._limits)
                 if not left.rows and not left.malformed:
                     kind = "no_output"
                     log = f"{log}\n[no rows in data/processed/*.jsonl]\n"
@@ -82,7 +83,7 @@ class Recipe:
             wall_seconds=ending.wall_seconds,
             peak_bytes=ending.peak_bytes,
             written_bytes=directories.used(
-                self._slot.fd, enough=self._limits.dataset_bytes
+                self.slot.fd, enough=self._limits.dataset_bytes
             ),
             calls=ending.calls,
         )
@@ -99,11 +100,11 @@ class Recipe:
                 "sources": shown,
                 "row_cap": self._job["row_cap"],
                 "seed": self._job["seed"],
-                "directory": self._slot.path,
+                "directory": self.slot.path,
                 "limits": dataclasses.asdict(self._limits),
             },
             files=[os.fspath(source["path"]) for source in self._job["sources"]],
-            slot=self._slot,
+            slot=self.slot,
             limits=self._limits,
             spent=spent,
         )

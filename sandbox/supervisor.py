@@ -11,27 +11,22 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import selectors
 import socket
-import sys
-import time
 from typing import Any
 
 from sandbox import channel
-from sandbox import directories
+from sandbox import children
 from sandbox import launch
 from sandbox import slots
 from sandbox.job import Limits
+from sandbox.job import Messages
 from sandbox.layout import Layout
-from sandbox.program import Child
 from sandbox.program import Ending
-from sandbox.program import Program
 from sandbox.recipe import Recipe
 from sandbox.users import Users
 
-_WATCH_SECONDS = 0.1  # between looks at threads and disk space
 _PIECE_BYTES = 2**20
 
 
@@ -85,14 +80,14 @@ class Supervisor:
         paths: Sequence[str],
         users: Sequence[int],
     ) -> None:
-        """Starts a zygote.
+        """Starts a zygote; the arguments are those of `Children`.
 
         Args:
           trainer: Where frames come from and go.
-          limits: Of each script.
+          limits: See there, as are the next three.
           start: Starts a zygote.
-          paths: Of its slots; as many scripts run at once.
-          users: Of the slots, if scripts have user ids of their own.
+          paths: Of its slots.
+          users: Of the slots.
 
         Raises:
           RuntimeError: If it cannot run here, with what is missing.
@@ -101,73 +96,57 @@ class Supervisor:
         self._inbox, self._outbox = channel.Inbox(2**31), bytearray()
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
         self._recipes: dict[int, Recipe] = {}  # by job
-        self._children: dict[int, Child] = {}  # by fork
-        self._owners: dict[int, int] = {}  # fork -> job
-        self._forks = 0
         self._selector = selectors.DefaultSelector()
         self._connected = True
-        self._watched_at = 0.0
-        self._start, self._zygote = start, start()
-        owners = users or [None] * len(paths)
-        self._slots = [
-            slots.Slot(number=number, path=path, fd=fd, user=user)
-            for number, (path, fd, user) in enumerate(
-                zip(paths, self._zygote.slots, owners, strict=True)
-            )
-        ]
-        self._free = list(self._slots)
+        self._children = children.Children(
+            self._selector,
+            limits,
+            start,
+            paths,
+            users,
+            ended=self._go_on,
+            asked=self._ask,
+        )
 
     def serve(self) -> None:
         """Runs until the trainer closes its end; then no child is left."""
         self._trainer.setblocking(False)
-        self._selector.register(
-            self._trainer, selectors.EVENT_READ, (0, self._hear_trainer)
-        )
-        self._listen_to_zygote()
-        self._tell({"hello": self._zygote.pid, "lost": self._zygote.lost})
+        self._selector.register(self._trainer, selectors.EVENT_READ, self._hear_trainer)
+        zygote = self._children.zygote
+        self._tell({"hello": zygote.pid, "lost": zygote.lost})
         try:
             while self._connected:
                 self._turn()
         finally:
-            self._zygote.stop()
+            self._children.zygote.stop()
 
     def _turn(self) -> None:
         """Does what there is to do, then waits until there is more."""
-        while self._waiting and self._free:
+        free = self._children.free
+        while self._waiting and free:
             number, job = self._waiting.popleft()
-            recipe = Recipe(number, job, self._free.pop(), self._limits)
+            recipe = Recipe(number, job, free.pop(), self._limits)
             self._recipes[number] = recipe
-            self._fork(number, recipe.first())
-        for key, _ in self._selector.select(self._patience()):
-            fork, handle = key.data
-            if fork == 0 or fork in self._children:
-                handle()
-        now = time.monotonic()
-        for fork, child in list(self._children.items()):
-            deadline = child.deadline()
-            if deadline is not None and now >= deadline:
-                self._end_patience(fork, child, now)
-        if now >= self._watched_at + _WATCH_SECONDS:
-            self._watch()
-            self._watched_at = now
+            self._children.start(number, recipe.first())
+        for key, _ in self._selector.select(self._children.patience()):
+            key.data()
+        self._children.look()
 
-    def _end_patience(self, fork: int, child: Child, now: float) -> None:
-        if child.waits:
-            child.give_up(now)
-            self._flush(child)
-        else:
-            self._kill(fork, "timeout")
+    def _go_on(self, number: int, ending: Ending) -> None:
+        """Runs what comes next of a recipe, or tells how it ended."""
+        recipe = self._recipes[number]
+        following = recipe.next(ending)
+        if following is not None:
+            self._children.start(number, following)
+            return
+        recipe.slot.clear()
+        self._children.free.append(recipe.slot)
+        result = self._recipes.pop(number).result
+        result = dataclasses.replace(result, lost=self._children.zygote.lost)
+        self._tell({"ended": number, "result": dataclasses.asdict(result)})
 
-    def _patience(self) -> float | None:
-        """Returns the seconds until the next clock rings, None if there is none."""
-        if not self._children:
-            return None
-        now = time.monotonic()
-        deadlines = [child.deadline() for child in self._children.values()]
-        rings = [ring for ring in deadlines if ring is not None]
-        return max(0.0, min([now + _WATCH_SECONDS, *rings]) - now)
-
-    # The trainer.
+    def _ask(self, number: int, question: int, chats: list[Messages]) -> None:
+        self._tell({"ask": chats, "of": number, "question": question})
 
     def _hear_trainer(self) -> None:
         self._send_to_trainer()
@@ -184,24 +163,11 @@ class Supervisor:
             if "run" in frame:
                 self._waiting.append((frame["run"], frame["job"]))
             elif "cancel" in frame:
-                self._cancel(frame["cancel"])
+                self._children.cancel(frame["cancel"])
             else:
-                self._pass_on(frame)
-
-    def _pass_on(self, frame: channel.Frame) -> None:
-        """Gives a child the answers to its question, if it still waits for them."""
-        for fork, child in self._children.items():
-            if self._owners[fork] == frame["of"] and child.waits:
-                if child.asked == frame["question"]:
-                    now = time.monotonic()
-                    child.answer(frame["answers"], frame["tokens"], now)
-                    self._flush(child)
-
-    def _cancel(self, number: int) -> None:
-        """Ends a recipe that nobody wants any more; its result is told all the same."""
-        for fork, owner in self._owners.items():
-            if owner == number:
-                self._kill(fork, "timeout")
+                self._children.answer(
+                    frame["of"], frame["question"], frame["answers"], frame["tokens"]
+                )
 
     def _tell(self, frame: channel.Frame) -> None:
         self._outbox += channel.encode(frame)
@@ -219,163 +185,4 @@ class Supervisor:
         events = selectors.EVENT_READ
         if self._outbox:
             events |= selectors.EVENT_WRITE
-        self._selector.modify(self._trainer, events, (0, self._hear_trainer))
-
-    # The zygote and its children.
-
-    def _listen_to_zygote(self) -> None:
-        self._selector.register(
-            self._zygote.control, selectors.EVENT_READ, (0, self._hear_zygote)
-        )
-
-    def _fork(self, number: int, program: Program) -> None:
-        self._forks += 1
-        fork = self._forks
-        log, their_log = os.pipe()
-        stream, their_stream = socket.socketpair()
-        child = Child(program, log, stream)
-        self._children[fork], self._owners[fork] = child, number
-        os.set_blocking(log, False)
-        stream.setblocking(False)
-        self._selector.register(
-            log, selectors.EVENT_READ, (fork, lambda: self._read_log(child))
-        )
-        self._selector.register(
-            stream, selectors.EVENT_READ, (fork, lambda: self._exchange(fork, child))
-        )
-        fds = [their_log, their_stream.fileno()]
-        try:
-            slot = program.slot.number
-            self._zygote.fork(fork, slot, program.job, fds, program.files)
-        except ConnectionError:  # the next look at it tells that it died
-            pass
-        except OSError as error:  # a source is not there
-            self._finish(fork, Ending(status=None, log=str(error)))
-        finally:
-            os.close(their_log)
-            their_stream.close()
-
-    def _hear_zygote(self) -> None:
-        try:
-            messages = self._zygote.messages()
-        except ConnectionError as error:
-            self._replace_zygote(str(error))
-            return
-        for message in messages:
-            if "forked" in message:
-                child = self._children[message["forked"]]
-                child.pid, child.started = message["pid"], message["time"]
-            elif "failed" in message:
-                ending = Ending(status=None, log=message["reason"])
-                self._finish(message["failed"], ending)
-            else:
-                self._conclude(message["ended"], message)
-
-    def _replace_zygote(self, reason: str) -> None:
-        self._selector.unregister(self._zygote.control)
-        self._zygote.stop()
-        self._zygote = self._start()
-        for slot, fd in zip(self._slots, self._zygote.slots, strict=True):
-            slot.fd = fd
-        self._listen_to_zygote()
-        for fork in list(self._children):
-            self._finish(fork, Ending(status=None, log=reason))
-
-    def _kill(self, fork: int, reason: str) -> None:
-        self._children[fork].killed = reason
-        with contextlib.suppress(ConnectionError):  # dead, and its children with it
-            self._zygote.kill(fork)
-
-    def _conclude(self, fork: int, message: dict[str, Any]) -> None:
-        """Reads what a dead child left in its streams and passes on its ending."""
-        child = self._children[fork]
-        while child.read_log():
-            pass
-        with contextlib.suppress(ValueError, ConnectionError):
-            while child.read_stream(time.monotonic()):
-                pass
-        self._finish(fork, child.ending(message))
-
-    def _finish(self, fork: int, ending: Ending) -> None:
-        child = self._children.pop(fork)
-        self._forget(child.log)
-        self._forget(child.stream)
-        os.close(child.log)
-        child.stream.close()
-        number = self._owners.pop(fork)
-        following = self._recipes[number].next(ending)
-        if following is not None:
-            self._fork(number, following)
-            return
-        child.program.slot.clear()
-        self._free.append(child.program.slot)
-        result = self._recipes.pop(number).result
-        result = dataclasses.replace(result, lost=self._zygote.lost)
-        self._tell({"ended": number, "result": dataclasses.asdict(result)})
-
-    def _forget(self, stream: int | socket.socket) -> None:
-        with contextlib.suppress(KeyError):  # was forgotten when the child closed it
-            self._selector.unregister(stream)
-
-    # Their streams.
-
-    def _read_log(self, child: Child) -> None:
-        if not child.read_log():
-            self._forget(child.log)
-
-    def _exchange(self, fork: int, child: Child) -> None:
-        """Reads and writes frames; who breaks the protocol is not listened to again."""
-        asked = child.asked
-        try:
-            child.read_stream(time.monotonic())
-        except (ValueError, ConnectionError):
-            self._hang_up(child)
-            return
-        self._flush(child)
-        if child.asked > asked:
-            frame = {"of": self._owners[fork], "question": child.asked}
-            self._tell({"ask": child.question, **frame})
-
-    def _flush(self, child: Child) -> None:
-        """Sends what a child is to hear, as far as it reads."""
-        try:
-            more = not child.write_stream()
-            key = self._selector.get_key(child.stream)
-        except ConnectionError:
-            self._hang_up(child)
-            return
-        except KeyError:  # was hung up on
-            return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if more else 0)
-        if events != key.events:
-            self._selector.modify(child.stream, events, key.data)
-
-    def _hang_up(self, child: Child) -> None:
-        self._forget(child.stream)
-        with contextlib.suppress(OSError):
-            child.stream.shutdown(socket.SHUT_RDWR)
-
-    # Limits that the kernel does not know.
-
-    def _watch(self) -> None:
-        for fork, child in self._children.items():
-            if not child.pid or child.killed:
-                continue
-            most = self._limits.dataset_bytes
-            if _threads(child.pid) > self._limits.processes:
-                self._kill(fork, "forbidden")
-            elif directories.used(child.program.slot.fd, enough=most) >= most:
-                self._kill(fork, "disk")
-
-
-def _threads(pid: int) -> int:
-    """Returns how many threads a process has, 0 if it has just ended."""
-    try:
-        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(status.rpartition(")")[2].split()[17])
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+        self._selector.modify(self._trainer, events, self._hear_trainer)
