@@ -21,6 +21,7 @@ from sandbox import canary
 from sandbox import channel
 from sandbox import layout as layouts
 from sandbox import packages
+from sandbox import users
 from sandbox.job import Job
 from sandbox.job import Limits
 from sandbox.job import Messages
@@ -86,8 +87,14 @@ class Sandbox:
             threads at once.
 
         Raises:
-          ValueError: If there is no such guarantee or distribution.
+          ValueError: If there is no such guarantee or distribution, or too many
+            scripts are to share a supervisor.
         """
+        if workers_per_supervisor > users.MOST:
+            raise ValueError(
+                f"workers_per_supervisor is {workers_per_supervisor}, at most "
+                f"{users.MOST} scripts have user ids of their own"
+            )
         for name in require:
             if name not in GUARANTEES:
                 raise ValueError(f"{name!r} is none of {sorted(GUARANTEES)}")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 import fcntl
 import os
 
-_FIRST, _BLOCKS, _BLOCK = 64_000, 90, 16  # ids above 61,183 belong to no account
+MOST = 16  # ids of one process
+_FIRST, _BLOCKS = 64_000, 90  # ids above 61,183 belong to no account
 _LOCKS = "/tmp/.datachef-users-{}"  # locked where the block is taken
 _FLAGS = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -16,15 +17,11 @@ class Users:
         """Takes a block that nobody on this machine has.
 
         Args:
-          count: How many ids.
+          count: How many ids, at most `MOST`.
 
         Raises:
-          RuntimeError: If all are taken, or so many cannot be had.
+          RuntimeError: If all are taken.
         """
-        if count > _BLOCK:
-            raise RuntimeError(
-                f"{count} scripts at a time, at most {_BLOCK} have users"
-            )
         for block in range(_BLOCKS):
             self._lock = os.open(_LOCKS.format(block), _FLAGS, 0o600)
             try:
@@ -32,7 +29,7 @@ class Users:
             except BlockingIOError:
                 os.close(self._lock)
                 continue
-            first = _FIRST + block * _BLOCK
+            first = _FIRST + block * MOST
             self.ids: Sequence[int] = range(first, first + count)
             return
         raise RuntimeError(f"all {_BLOCKS} blocks of user ids are taken")

@@ -62,6 +62,7 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"sandbox.workers": 0}, r"config\.sandbox\.workers=0: must be at least 1"),
         ({"sandbox.require": ("spaces",)}, r"config\.sandbox=.*'spaces' is none of"),
         ({"sandbox.importable": ("nix",)}, r"config\.sandbox=.*to import.*nix"),
+        ({"sandbox.workers_per_supervisor": 17}, r"config\.sandbox=.*at most 16 scr"),
         ({"rl.unknown": ()}, r"config\.rl\.unknown=\[\]: must not"),
         ({"engine.page_size": 48}, r"config\.engine=.*page_size 48 is not a power"),
         ({"serving.priorities.judge": 99}, r"priorities\.judge=99: .*0\.\.31"),
