@@ -42,6 +42,7 @@ def get_config(what: str) -> mlc.ConfigDict:
         config.generator.max_new_tokens = 4
         config.base.max_new_tokens = 4
         config.judge.min_mass = 0.0
+        config.prompt.toolkit = False  # its tokens are letters here, thousands of them
         config.sampling.update(max_prompt_tokens=8000, max_new_tokens=8, rows=4)
         config.rl.update(steps=1, prompts_per_step=1, group_size=4, micro_batch=4)
         config.finetune.update(

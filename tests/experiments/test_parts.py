@@ -18,6 +18,13 @@ _STYLE = prompts.PromptStyle(
 )
 
 
+def test_the_toolkit_stands_in_a_prompt_that_wants_it():
+    fields = dict(rules=True, examples_per_source=1, max_example_chars=9)
+    told = parts.prompt_style(toolkit=True, **fields).toolkit
+    assert "deduplicate_by_text_hash(ds, text_map=None, lowercase=True" in told
+    assert parts.prompt_style(toolkit=False, **fields).toolkit == ""
+
+
 def _task(*rows: str) -> types.Task:
     examples = tuple({"a": row} for row in rows)
     sources = (blank.source(id, examples=examples) for id in ("mini/a", "mini/b"))
