@@ -221,6 +221,17 @@ def test_who_dies_is_replaced_and_its_recipes_run_again(who):
         assert (sandbox.supervisors == [pair.pid]) == (who == "zygote")
 
 
+def test_a_recipe_whose_zygote_dies_while_it_verifies_begins_anew():
+    verification = "import time\ntime.sleep(1)\nassert False, 'verified'"
+    with small.started() as sandbox:
+        (pair,) = sandbox._free
+        killer = threading.Timer(0.5, os.kill, (pair.zygote, signal.SIGKILL))
+        killer.start()
+        (result,) = sandbox.run(_jobs([small.WRITE], verification=verification))
+    assert (result.kind, result.verification) == ("ok", "runtime_error")
+    assert "verified" in result.log and result.output.rows == [small.ROW]
+
+
 def test_a_recipe_that_takes_its_supervisor_along_is_our_fault():
     with small.started() as sandbox:
 
