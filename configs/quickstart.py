@@ -129,6 +129,9 @@ def get_config() -> mlc.ConfigDict:
         scratch="",  # where scripts write; "" for the system's temporary files
         # Installed packages that scripts may import, beside what those need.
         importable=("datasets", "numpy", "pandas", "pyarrow", "regex", "tqdm"),
+        # What the operator vouches for where neither Landlock nor bubblewrap is to be
+        # had: "gvisor" or "vm" around the trainer. "" for nothing.
+        outer="",
         # Without these it does not start: any of sandbox/layout.py:GUARANTEES.
         require=(),
         row_cap=160,  # ours: rows of each source that a recipe sees during GRPO

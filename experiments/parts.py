@@ -214,7 +214,7 @@ def make_sandbox(
     settings = section.to_dict()
     settings.pop("row_cap", None)
     scratch = settings.pop("scratch")
-    names = ("workers", "workers_per_supervisor", "importable", "require")
+    names = "workers", "workers_per_supervisor", "importable", "outer", "require"
     made = {name: settings.pop(name) for name in names}
     with checks.blame("config.sandbox", section.to_dict()):
         return sandbox_pool.Sandbox(

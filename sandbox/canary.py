@@ -11,7 +11,7 @@ import pathlib
 from sandbox.job import Limits
 
 _SCRIPT = """\
-import os, socket, threading, time
+import os, re, socket, threading, time
 
 def attempt(name, action):
     try:
@@ -25,6 +25,17 @@ attempt("reading files", lambda: open(secret).read())
 attempt("writing files", lambda: open(secret, "w"))
 attempt("truncating files", lambda: os.truncate(secret, 0))
 attempt("making files", lambda: open(secret + "2", "w"))
+def read_keys():
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{{process}}/environ").read()
+        except OSError:
+            continue
+        if re.search("(KEY|TOKEN|SECRET|PASSWORD)[^=]*=.", words):
+            return
+    raise PermissionError
+
+attempt("reading keys in another's environment; keep them in files", read_keys)
 attempt("sockets", socket.socket)
 attempt("processes", lambda: os.fork() or os._exit(0))
 attempt("executing", lambda: os.execv("/bin/true", ["true"]))

@@ -45,12 +45,14 @@ class Warmth:
 
     Attributes:
       filters: Of system calls, in the order in which they are installed.
-      landlock: Whether the kernel has it.
+      landlock: Version of it, 0 for none.
+      limited: Whether the kernel limits what a script uses.
       bytes: Address space that a script begins with.
     """
 
     filters: Sequence[guard.Filter]
-    landlock: bool
+    landlock: int
+    limited: bool
     bytes: int
 
 
@@ -69,18 +71,19 @@ def main(
     code = program.RUNTIME_ERROR
     try:
         job = _settle(fds)
-        guard.limit_resources(
-            job["limits"],
-            files=len(fds),
-            warm_bytes=warmth.bytes,
-            own_user=user is not None,
-        )
+        if warmth.limited:
+            guard.limit_resources(
+                job["limits"],
+                files=len(fds),
+                warm_bytes=warmth.bytes,
+                own_user=user is not None,
+            )
         if user is not None:
             guard.become(user)
         guard.drop_privileges(parent)
         os.chdir(job["directory"])
         if warmth.landlock:
-            guard.confine_script(job["directory"])
+            guard.confine_script(warmth.landlock, job["directory"])
         pipe = channel.Pipe(_CHANNEL)
         _reset(job, pipe)
         for one in warmth.filters:

@@ -38,29 +38,30 @@ _OWN = (
 )
 
 
-def check(*, namespaces: bool) -> bool:
+def check(*, apart: bool) -> int:
     """Makes sure of what nothing runs without.
 
     Args:
-      namespaces: Whether this process has namespaces of its own.
+      apart: Whether this process has namespaces of its own, or an outer sandbox.
 
     Returns:
-      Whether there is Landlock.
+      The version of Landlock, 0 if there is none.
 
     Raises:
       RuntimeError: If something is missing, saying what and how to get it.
     """
-    landlock = landlockpy.supported()
-    if not landlock and not namespaces:
+    landlock = landlockpy.abi_version() if landlockpy.supported() else 0
+    if not landlock and not apart:
         raise RuntimeError(
             "the sandbox cannot start: Landlock is missing, and so are namespaces. It"
             " needs Linux 5.13 or later with `landlock` among the security modules"
-            " (lsm=landlock,... on the kernel's command line), or bubblewrap"
+            " (lsm=landlock,... on the kernel's command line), or bubblewrap, or to be"
+            " told of an outer sandbox (config.sandbox.outer)"
         )
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"the sandbox must fork from one thread, found {threads}")
-    return landlock
+    return min(landlock, landlockpy.flags.LATEST_ABI)
 
 
 def address_space() -> int:
@@ -95,7 +96,6 @@ def limit_resources(
         (resource.RLIMIT_NOFILE, 256 + files, 256 + files),
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_MEMLOCK, 0, 0),
-        (resource.RLIMIT_MSGQUEUE, 0, 0),
     ):
         ceiling = resource.getrlimit(kind)[1]  # an outer limit may be lower
         if ceiling != resource.RLIM_INFINITY:
@@ -143,31 +143,30 @@ def drop_privileges(parent: int) -> None:
         os._exit(1)
 
 
-def confine_zygote(readable: Sequence[str], slots: Sequence[str]) -> None:
+def confine_zygote(version: int, readable: Sequence[str], slots: Sequence[str]) -> None:
     """Leaves this process and its children what is `readable`, and their `slots`."""
     rules = [("/dev/null", _READ_WRITE_FILE), *((slot, _OWN) for slot in slots)]
     for path in readable:
         access = _READ if os.path.isdir(path) else landlockpy.AccessFS.READ_FILE
         rules.append((path, access))
-    _confine(rules)
+    _confine(version, rules)
 
 
-def confine_script(slot: str) -> None:
+def confine_script(version: int, slot: str) -> None:
     """Leaves this process, of all slots, its own one; what it may read stays so."""
-    _confine([("/", _READ), ("/dev/null", _READ_WRITE_FILE), (slot, _OWN)])
+    _confine(version, [("/", _READ), ("/dev/null", _READ_WRITE_FILE), (slot, _OWN)])
 
 
-def _confine(rules: Sequence[tuple[str, landlockpy.AccessFS]]) -> None:
+def _confine(version: int, rules: Sequence[tuple[str, landlockpy.AccessFS]]) -> None:
     """Forbids everything but these accesses below these paths.
 
-    Everything this kernel can forbid is forbidden, rather than what some version of
-    Landlock could: on older ones seccomp stands in (truncation, sockets, signals).
+    Everything this version of Landlock can forbid is forbidden; where it is an old one,
+    seccomp stands in (truncation, sockets, signals).
     """
-    abi = min(landlockpy.abi_version(), landlockpy.flags.LATEST_ABI)
     with landlockpy.Ruleset(
-        handled_fs=landlockpy.fs_for_abi(abi),
-        handled_net=landlockpy.net_for_abi(abi),
-        scoped=landlockpy.scope_for_abi(abi),
+        handled_fs=landlockpy.fs_for_abi(version),
+        handled_net=landlockpy.net_for_abi(version),
+        scoped=landlockpy.scope_for_abi(version),
         best_effort=False,
     ) as ruleset:
         for path, access in rules:

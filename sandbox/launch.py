@@ -83,7 +83,7 @@ class Zygote:
             "readable": list(readable),
             "slots": list(slots),
             "users": list(users),
-            "namespaces": layout.namespaces,
+            "apart": layout.namespaces or bool(layout.outer),
             "without": list(layout.without),
             "filters": [
                 base64.b64encode(code).decode() for code in syscalls.compile_filters()

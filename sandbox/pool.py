@@ -58,6 +58,7 @@ class Sandbox:
     """Runs recipes; a context manager, within which its processes live.
 
     Attributes:
+      layout: In which it has started, None before.
       isolation: For the record, once it has started: the `layout`, which guarantees
         are `lost`, and why better layouts are not to be had.
     """
@@ -70,6 +71,7 @@ class Sandbox:
         workers_per_supervisor: int,
         scratch: pathlib.Path | None,
         importable: Sequence[str],
+        outer: str,
         require: Sequence[str],
         answer: Callable[[list[Messages]], Sequence[Reply]],
     ) -> None:
@@ -82,13 +84,14 @@ class Sandbox:
           scratch: Where they get directories to write to; None for the system's place
             for temporary files.
           importable: Installed distributions that scripts may import.
+          outer: Which of `layout.OUTER` stands around this process, "" for none.
           require: Those of `layout.GUARANTEES` without which it does not start.
           answer: Answers the scripts' chats with a language model; called in many
             threads at once.
 
         Raises:
-          ValueError: If there is no such guarantee or distribution, or too many
-            scripts are to share a supervisor.
+          ValueError: If there is no such guarantee, distribution or outer sandbox, or
+            too many scripts are to share a supervisor.
         """
         if workers_per_supervisor > users.MOST:
             raise ValueError(
@@ -98,8 +101,10 @@ class Sandbox:
         for name in require:
             if name not in GUARANTEES:
                 raise ValueError(f"{name!r} is none of {sorted(GUARANTEES)}")
+        if outer and outer not in layouts.OUTER:
+            raise ValueError(f"outer: {outer!r} is none of {sorted(layouts.OUTER)}")
         self._workers, self._share = workers, workers_per_supervisor
-        self._limits, self._require = limits, require
+        self._limits, self._outer, self._require = limits, outer, require
         scratch = scratch or pathlib.Path(tempfile.gettempdir())
         self._common = {
             "limits": dataclasses.asdict(limits),
@@ -110,6 +115,7 @@ class Sandbox:
         self._answer = answer
         self._candidates: list[layouts.Layout] = []
         self._settings: dict[str, Any] = {}
+        self.layout: layouts.Layout | None = None
         self.isolation: dict[str, Any] = {}
         self._free: dict[Pair, int] = {}  # -> how many more scripts it may run
         self._answering: futures.ThreadPoolExecutor | None = None
@@ -150,8 +156,8 @@ class Sandbox:
     def _open(self) -> None:
         """Starts in the best layout whose canaries survive."""
         instead: dict[str, str] = {}
-        for layout in self._candidates or layouts.candidates():
-            problem = layouts.obstacle(layout)
+        for layout in self._candidates or layouts.candidates(self._outer):
+            problem = layouts.obstacle(layout, self._common["readable"])
             if not problem:
                 self._settings = self._common | {"layout": dataclasses.asdict(layout)}
                 try:
@@ -166,6 +172,7 @@ class Sandbox:
         else:
             reasons = "\n".join(f"{name}: {why}" for name, why in instead.items())
             raise CannotStart(f"the sandbox cannot start:\n{reasons}")
+        self.layout = layout
         self.isolation = {
             "layout": str(layout),
             "lost": {name: GUARANTEES[name] for name in lost},

@@ -35,19 +35,20 @@ def main(control_fd: int, root: str, settings: str) -> None:
         find the rest of the repository by it.
       settings: JSON of the paths that scripts may read, `readable`, and write to,
         `slots`, of the `users` that they get, one for each slot or none at all, of
-        whether this process has `namespaces` of its own, of the `filters` of their
+        whether this process is `apart`, see `guard.check`, of the `filters` of their
         system calls, in which `pid` stands for their process, and of the layers that
         are left out, `without`.
     """
     given = json.loads(settings)
     sys.path.remove(root)
     warm.prepare()
-    landlock = guard.check(namespaces=given["namespaces"])
-    landlock &= "landlock" not in given["without"]
+    landlock, without = guard.check(apart=given["apart"]), given["without"]
+    for name, version in (("landlock", 0), ("landlock 2", 1)):
+        landlock = min(landlock, version) if name in without else landlock
     filters = [
         guard.Filter(base64.b64decode(code), given["pid"])
         for code in given["filters"]
-        if "seccomp" not in given["without"]
+        if "seccomp" not in without
     ]
     # So that descriptors of jobs never have the numbers that a child gives them.
     while os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) < 9:
@@ -59,12 +60,15 @@ def main(control_fd: int, root: str, settings: str) -> None:
     gc.collect()
     gc.freeze()  # or else each child copies the whole heap in its first collection
     warmth = child.Warmth(
-        filters=filters, landlock=landlock, bytes=guard.address_space()
+        filters=filters,
+        landlock=landlock,
+        limited="limits" not in without,
+        bytes=guard.address_space(),
     )
     slots = [os.open(slot, os.O_RDONLY | os.O_DIRECTORY) for slot in given["slots"]]
     guard.forbid_privileges()
     if landlock:
-        guard.confine_zygote(given["readable"], given["slots"])
+        guard.confine_zygote(landlock, given["readable"], given["slots"])
     hello = {"landlock": landlock, "seen": _seen()}
     socket.send_fds(control, [json.dumps(hello).encode()], slots)
     for slot in slots:

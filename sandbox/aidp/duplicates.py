@@ -95,7 +95,7 @@ def _texts(given: Sequence[rows.Row], text_map: rows.Map | None) -> list[str]:
     text_of = rows.mapper(
         _question if text_map is None else text_map, given, "text_map"
     )
-    return [str(text_of(row)) for row in given]
+    return [str(text) for text in rows.each(text_of, given, "text_map")]
 
 
 def _question(row: dict[str, Any]) -> str:

@@ -43,8 +43,9 @@ def generate_dataset_with_llm(
     given = rows.to_rows(ds)
     parse = response_parser or _keep_response
     made: list[dict[str, Any]] = []
-    for answer, row in zip(_ask(given, system_prompt, user_map), given, strict=True):
-        made.extend(rows.made(parse(answer, row), "response_parser"))
+    answered = zip(_ask(given, system_prompt, user_map), given, strict=True)
+    for value in rows.each(parse, answered, "response_parser"):
+        made.extend(rows.made(value, "response_parser"))
     session.record("generate_dataset_with_llm", len(given), len(made))
     return rows.from_rows(made, source=rows.source_of(ds))
 
@@ -103,7 +104,8 @@ def _ask(
 ) -> list[str]:
     """Returns the model's answer about each row."""
     ask = rows.mapper(_as_json if user_map is None else user_map, given, "user_map")
-    requests = [_messages(system_prompt, ask(row)) for row in given]
+    asked = rows.each(ask, given, "user_map")
+    requests = [_messages(system_prompt, question) for question in asked]
     return [answer for chunk in _chunks(requests) for answer in _answer(chunk)]
 
 

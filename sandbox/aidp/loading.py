@@ -44,7 +44,7 @@ def load_remote_dataset(
         which there are.
     """
     run = session.current()
-    if id not in run.sources:
+    if not isinstance(id, str) or id not in run.sources:
         raise ValueError(f"no dataset {id!r}; the datasets are {list(run.sources)}")
     source = run.sources[id]
     if name not in (None, source.name):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import json
+import numbers
 import pathlib
 import random
 from typing import Any
@@ -11,13 +12,15 @@ import datasets
 from sandbox.aidp import rows
 from sandbox.aidp import session
 
+_PROCESSED = pathlib.Path("data/processed")  # where training rows are read
+
 
 def select_by_filter(
     ds: rows.Rows, fn: Callable[[dict[str, Any]], Any]
 ) -> datasets.Dataset:
     """Keeps the rows for which `fn(row)` is true."""
     given = rows.to_rows(ds)
-    kept = [index for index, row in enumerate(given) if fn(row)]
+    kept = [index for index, keep in enumerate(rows.each(fn, given, "fn")) if keep]
     session.record("select_by_filter", len(given), len(kept))
     return rows.select(ds, given, kept)
 
@@ -35,7 +38,8 @@ def map_rows(
       TypeError: If the function returns anything else.
     """
     given = rows.to_rows(ds)
-    made = [new for row in given for new in rows.made(fn(row), "fn")]
+    found = rows.each(fn, given, "fn")
+    made = [new for value in found for new in rows.made(value, "fn")]
     session.record("map_rows", len(given), len(made))
     return rows.from_rows(made, source=rows.source_of(ds))
 
@@ -53,6 +57,7 @@ def select_columns(
       KeyError: If there is no such column; says which there are.
     """
     given = rows.to_rows(ds)
+    columns = [columns] if isinstance(columns, str) else columns
     names = dict(columns) if isinstance(columns, Mapping) else {c: c for c in columns}
     for name in names:
         rows.mapper(name, given, "columns")
@@ -77,7 +82,8 @@ def filter_by_length(
     """
     given = rows.to_rows(ds)
     text_of = rows.mapper(text_map, given, "text_map")
-    lengths = [len(_content(text_of(row))) for row in given]
+    texts = rows.each(text_of, given, "text_map")
+    lengths = [len(_content(text)) for text in texts]
     most = max(lengths, default=0) if max_chars is None else max_chars
     kept = [i for i, length in enumerate(lengths) if min_chars <= length <= most]
     session.record("filter_by_length", len(given), len(kept))
@@ -87,9 +93,20 @@ def filter_by_length(
 def sample_dataset(ds: rows.Rows, n: int, seed: int = 0) -> datasets.Dataset:
     """Keeps `n` random rows, or all if there are no more than that, in their order."""
     given = rows.to_rows(ds)
-    kept = sorted(random.Random(seed).sample(range(len(given)), min(n, len(given))))
+    kept = sorted(_draw(given, n, seed))
     session.record("sample_dataset", len(given), len(kept))
     return rows.select(ds, given, kept)
+
+
+def _draw(given: Sequence[rows.Row], n: int, seed: int) -> list[int]:
+    """Returns which rows are drawn, at most `n`.
+
+    Raises:
+      ValueError: If `n` is a share, a text or negative.
+    """
+    if not isinstance(n, numbers.Integral) or n < 0:
+        raise ValueError(f"n must be a whole number of rows, got {n!r}")
+    return random.Random(seed).sample(range(len(given)), min(n, len(given)))
 
 
 def split_dataset(
@@ -97,7 +114,7 @@ def split_dataset(
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Returns `n` random rows and all others, both in their order."""
     given = rows.to_rows(ds)
-    drawn = set(random.Random(seed).sample(range(len(given)), min(n, len(given))))
+    drawn = set(_draw(given, n, seed))
     session.record("split_dataset", len(given), len(given))
     parts = [
         [i for i in range(len(given)) if (i in drawn) == one] for one in (True, False)
@@ -121,7 +138,13 @@ def mix_datasets(
     Raises:
       ValueError: If the weights do not fit the datasets.
     """
-    if len(weights) != len(dsets) or min(weights) < 0 or not sum(weights):
+    are_numbers = all(isinstance(weight, numbers.Real) for weight in weights)
+    if (
+        not are_numbers
+        or len(weights) != len(dsets)
+        or min(weights) < 0
+        or not sum(weights)
+    ):
         raise ValueError(f"{len(dsets)} datasets want as many weights: {list(weights)}")
     rng = random.Random(seed)
     ends = [
@@ -161,10 +184,12 @@ def format_to_sharegpt(
     assistant = rows.mapper(assistant_map, given, "assistant_map")
     source = rows.source_of(ds)
     formatted = []
-    for row in given:
+    said = rows.each(user, given, "user_map")
+    answered = rows.each(assistant, given, "assistant_map")
+    for question, answer in zip(said, answered, strict=True):
         dialogs = [
-            {"role": "user", "content": _content(user(row))},
-            {"role": "assistant", "content": _content(assistant(row))},
+            {"role": "user", "content": _content(question)},
+            {"role": "assistant", "content": _content(answer)},
         ]
         formatted.append({"dialogs": dialogs} | ({"source": source} if source else {}))
     session.record("format_to_sharegpt", len(given), len(formatted))
@@ -190,6 +215,8 @@ def dump_dataset(ds: rows.Rows, path: str) -> None:
             del row["source"]
         lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     file = pathlib.Path(path)
+    if file.parent != _PROCESSED and not file.is_absolute():
+        print(f"{file} is not in {_PROCESSED}/: no training rows are read from it")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(lines), encoding="utf-8")
     session.record("dump_dataset", len(given), len(lines))

@@ -5,9 +5,10 @@ files costs more than the work itself: rows are handled as Python dicts and tabl
 built directly.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import itertools
 import json
+import reprlib
 from typing import Any
 
 import datasets
@@ -33,6 +34,21 @@ class Row(dict):
 
     def __missing__(self, column: Any) -> Any:
         raise KeyError(f"no column {column!r}; the columns are {list(self)}")
+
+
+class _Short(reprlib.Repr):
+    """Shows rows with all of their columns, and the ends of their texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxdict, self.maxstring, self.maxother = 30, 60, 60
+
+    def repr_Row(self, row: Row, level: int) -> str:
+        """Shows a row as any other dict; reprlib asks for this name."""
+        return self.repr_dict(row, level)
+
+
+_SHORT = _Short()
 
 
 def _next_fingerprint(*_: Any) -> str:
@@ -96,6 +112,26 @@ def select(ds: Rows, given: Sequence[Row], kept: Sequence[int]) -> datasets.Data
     if isinstance(ds, datasets.Dataset):
         return ds.select(kept)
     return from_rows([given[index] for index in kept], source=None)
+
+
+def each(fn: Callable[..., Any], given: Iterable[Any], name: str) -> Iterator[Any]:
+    """Yields what a script's function makes of each row.
+
+    Args:
+      fn: The function.
+      given: The rows; or tuples of arguments, of which rows are a part.
+      name: What the function is called in the toolkit.
+
+    Raises:
+      Exception: Whatever the function raises, with a note that shows the row.
+    """
+    for index, value in enumerate(given):
+        try:
+            result = fn(*value) if isinstance(value, tuple) else fn(value)
+        except Exception as error:
+            error.add_note(f"[{name} was given row {index}: {_SHORT.repr(value)}]")
+            raise
+        yield result
 
 
 def made(value: Made, name: str) -> list[dict[str, Any]]:

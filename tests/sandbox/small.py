@@ -7,9 +7,12 @@ import threading
 import time
 
 from sandbox import layout
+from sandbox import packages
 from sandbox import pool
+from sandbox.job import Job
 from sandbox.job import Limits
 
+PACKAGES = ("datasets", "pandas", "regex")
 LIMITS = Limits(
     cpu_seconds=1.0,
     wall_seconds=5.0,
@@ -44,7 +47,7 @@ PLAIN = layout.Layout(namespaces=False, own_users=False)
 def only(*candidates):
     """Lets sandboxes that are started meanwhile have these layouts only."""
     before = layout.candidates
-    layout.candidates = lambda: list(candidates)
+    layout.candidates = lambda outer: list(candidates)
     try:
         yield
     finally:
@@ -53,7 +56,15 @@ def only(*candidates):
 
 def available():
     """Returns the layouts that are to be had here, as far as is known before."""
-    return [each for each in layout.candidates() if not layout.obstacle(each)]
+    readable = packages.readable(PACKAGES)
+    found = layout.candidates("")
+    return [each for each in found if not layout.obstacle(each, readable)]
+
+
+def jobs(scripts, **fields):
+    """Returns a job for each script, without sources unless they are given."""
+    given = dict(verification="", sources=(), row_cap=0, seed=0) | fields
+    return [Job(processing=script, **given) for script in scripts]
 
 
 def descendants(pid):
@@ -72,7 +83,8 @@ def started(**fields):
         workers=2,
         workers_per_supervisor=4,
         scratch=None,
-        importable=("datasets", "pandas", "regex"),
+        importable=PACKAGES,
+        outer="",
         require=(),
         answer=Model(),
     )
