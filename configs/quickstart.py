@@ -83,6 +83,11 @@ def get_config() -> mlc.ConfigDict:
     config.prompt = dict(
         rules=False, toolkit=False, examples_per_source=1, max_example_chars=10
     )
+    config.turns = dict(  # open in the paper, whose demo has plan, code and retries
+        apart=False,  # the plan is one answer, the scripts are another
+        retries=0,  # how often a policy is told why its recipe failed, to mend it
+        error_chars=1000,  # of a script's last words, that it is told
+    )
     config.sampling = dict(
         temperature=1.0,  # paper, section 4.1
         max_prompt_tokens=384,

@@ -227,6 +227,8 @@ class Completion:
       versions: Of the weights that each was drawn with.
       ended: "end" at the end token or a stop token, "length" where it was cut at its
         limit, "cancelled" where nobody wanted more.
+      told: Stretches of it, [start, end), that were not sampled: what was told between
+        two answers, see `training.conversation`. Their log-probabilities are 0.
     """
 
     tokens: tuple[int, ...]
@@ -234,6 +236,7 @@ class Completion:
     raw_logprobs: tuple[float, ...]
     versions: tuple[int, ...]
     ended: str
+    told: tuple[tuple[int, int], ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -244,7 +247,8 @@ class Completion:
 class RolloutBatch(NamedTuple):
     """The rows of one update; `batch` is prompts x group, prompt-major.
 
-    Every row is `prompt tokens, completion tokens, padding`, without gaps.
+    Every row is `prompt tokens, completion tokens, padding`, without gaps; the mask
+    has gaps where a completion is of several answers.
     """
 
     tokens: Int[Array, "batch time"]

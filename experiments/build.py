@@ -75,7 +75,7 @@ def _table1(
     policy, base, judge, generator = models.load_each(
         config, ("policy", "base", "judge", "generator"), tokenizer, root
     )
-    style = parts.prompt_style(**config.prompt)
+    style = parts.prompt_style(**config.prompt, apart=config.turns.apart)
     tasks = parts.tasks(config, workdir, root)
     held_out = parts.held_out(tasks, config.evaluation.tasks)
     parts.check_prompts(config, tasks, tokenizer, style)
@@ -88,6 +88,7 @@ def _table1(
     shared = dict(
         prompt=functools.partial(parts.prompt, tokenizer=tokenizer, style=style),
         decode=tokenizer.decode,
+        conversation=parts.conversation(config, tokenizer, style),
         executor=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
         verifier=parts.verifier(config, engines.client("judge"), tokenizer),
     )
@@ -115,7 +116,6 @@ def _table1(
             **shared,
             recipes=config.evaluation.recipes,
             temperature=config.sampling.temperature,
-            max_new_tokens=config.sampling.max_new_tokens,
         ),
         trained=policy_with,
         by_hand={task.name: _by_hand(task) for task in held_out},

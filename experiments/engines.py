@@ -43,7 +43,7 @@ class Needs:
     """What each user of a model wants, from the sections of a config."""
 
     def __init__(self, config: mlc.ConfigDict):
-        """Takes the sections sampling, rl, judge, generator and base."""
+        """Takes the sections sampling, turns, rl, judge, generator and base."""
         self._config = config
 
     def of(self, name: str) -> Need:
@@ -51,11 +51,13 @@ class Needs:
         config = self._config
         match name:
             case "policy" | "untrained":  # both write recipes
-                sampling = config.sampling
+                sampling, turns = config.sampling, config.turns
+                # Whoever answers again reads what has been said so far.
+                said = sampling.max_new_tokens if turns.apart or turns.retries else 0
                 return Need(
                     rows=sampling.rows,
                     group=config.rl.group_size,
-                    max_prompt=sampling.max_prompt_tokens,
+                    max_prompt=sampling.max_prompt_tokens + said,
                     max_new_tokens=sampling.max_new_tokens,
                 )
             case "judge":  # scores, and writes nothing

@@ -11,13 +11,15 @@ import numpy as np
 from datachef_jax import types
 from datachef_jax.recipes import parse
 from datachef_jax.recipes.execute import Executor
-from datachef_jax.sampling.request import Sampling
 from datachef_jax.serving.client import Client
 from datachef_jax.training import rollouts
+from datachef_jax.training import writing
+from datachef_jax.training.conversation import Conversation
+from datachef_jax.training.metrics import Stopwatch
 from datachef_jax.training.rollouts import Rollout
 from datachef_jax.verifier.verify import Verifier
 
-STAGES = 3  # sampled, run, graded: how often `progress` hears of each recipe
+STAGES = 2  # answered, graded: how often `progress` hears of each recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,20 +29,20 @@ class Evaluator:
     Attributes:
       prompt: The prompt of a task as ids.
       decode: The text of ids.
+      conversation: In how many answers recipes are written.
       executor: Runs the recipes.
       verifier: Grades what they leave.
       recipes: Sampled by each policy for each task.
       temperature: Of sampling.
-      max_new_tokens: Longest recipe.
     """
 
     prompt: Callable[[types.Task], Sequence[int]]
     decode: Callable[[Sequence[int]], str]
+    conversation: Conversation
     executor: Executor
     verifier: Verifier
     recipes: int
     temperature: float
-    max_new_tokens: int
 
     def measure(
         self,
@@ -58,17 +60,45 @@ class Evaluator:
           seed: Of sampling and grading.
           progress: Called with the number of recipes that came a stage further.
         """
-        completions = policy.generate(
+        asked = [task for task in tasks for _ in range(self.recipes)]
+        seeds: dict[int, int] = {}  # of running and grading
+
+        def sample(*request: Any) -> Sequence[types.Completion]:
+            return writing.sample(policy, *request, temperature=self.temperature)
+
+        def execute(
+            places: Sequence[int], texts: Sequence[str]
+        ) -> Sequence[types.Execution]:
+            chosen = [asked[place] for place in places]
+            for place, task, text in zip(places, chosen, texts, strict=True):
+                seeds[place] = recipe_seed(task, text, seed)
+            of = [seeds[place] for place in places]
+            return self.executor.run(chosen, texts, of, progress=_ignore)
+
+        def verify(
+            places: Sequence[int], executions: Sequence[types.Execution]
+        ) -> Sequence[types.Verdict]:
+            chosen, of = [asked[i] for i in places], [seeds[i] for i in places]
+            verdicts = self.verifier.verify(chosen, executions, of, progress=_ignore)
+            progress(len(places))
+            return verdicts
+
+        written = writing.write(
             [self.prompt(task) for task in tasks],
-            group_size=self.recipes,
-            seeds=np.concatenate([_seeds(t, seed, self.recipes) for t in tasks]),
-            sampling=Sampling(
-                temperature=self.temperature, max_new_tokens=self.max_new_tokens
+            lambda answer: np.concatenate(
+                [_seeds(task, seed, self.recipes, answer) for task in tasks]
             ),
-            ready=lambda place, completion: progress(1),
+            writing.Means(
+                conversation=self.conversation,
+                sample=sample,
+                execute=execute,
+                verify=verify,
+                kept=writing.nothing_kept,
+            ),
+            clock=Stopwatch(),
+            answered=progress,
         )
-        repeated = [task for task in tasks for _ in range(self.recipes)]
-        flat = self._run_and_grade(repeated, completions, seed=seed, progress=progress)
+        flat = self._records(asked, written)
         n = self.recipes
         return [flat[i * n : (i + 1) * n] for i in range(len(tasks))]
 
@@ -76,49 +106,48 @@ class Evaluator:
         self, task: types.Task, texts: Sequence[str], *, seed: int
     ) -> list[Rollout]:
         """Returns the rollouts of recipes that no policy wrote."""
-        written = types.Completion(
+        tasks = [task] * len(texts)
+        seeds = [recipe_seed(task, text, seed) for text in texts]
+        executions = self.executor.run(tasks, texts, seeds, progress=_ignore)
+        verdicts = self.verifier.verify(tasks, executions, seeds, progress=_ignore)
+        nothing = types.Completion(
             tokens=(), logprobs=(), raw_logprobs=(), versions=(), ended="end"
         )
-        return self._run_and_grade(
-            [task] * len(texts),
-            [written] * len(texts),
+        written = writing.Written(
+            completions=[nothing] * len(texts),
             texts=texts,
-            seed=seed,
-            progress=lambda count: None,
+            executions=executions,
+            verdicts=verdicts,
         )
+        return self._records(tasks, written)
 
-    def _run_and_grade(
-        self,
-        tasks: Sequence[types.Task],
-        completions: Sequence[types.Completion],
-        *,
-        texts: Sequence[str] | None = None,
-        seed: int,
-        progress: Callable[[int], Any],
+    def _records(
+        self, tasks: Sequence[types.Task], written: writing.Written
     ) -> list[Rollout]:
-        """Returns a rollout for each completion; the texts are theirs if not given.
+        """Returns a rollout for each recipe.
 
         No reward is given here: the records have None and an advantage of 0.
         """
-        if texts is None:
-            texts = [self.decode(c.tokens) for c in completions]
-        named = zip(tasks, texts, strict=True)
-        seeds = [recipe_seed(task, text, seed) for task, text in named]
-        executions = self.executor.run(tasks, texts, seeds, progress)
-        verdicts = self.verifier.verify(
-            tasks, executions, seeds, progress=lambda rows: None
-        )
-        progress(len(texts))
-        stages = zip(tasks, completions, executions, verdicts, texts, strict=True)
         return [
             rollouts.record(
-                *stage,
-                prompt=self.decode(self.prompt(stage[0])),
+                task,
+                completion,
+                execution,
+                verdict,
+                prompt=self.decode(self.prompt(task)),
                 text=text,
+                spoken=self.conversation.spoken(completion),
                 reward=None,
                 advantage=0.0,
             )
-            for *stage, text in stages
+            for task, completion, execution, verdict, text in zip(
+                tasks,
+                written.completions,
+                written.executions,
+                written.verdicts,
+                written.texts,
+                strict=True,
+            )
         ]
 
 
@@ -160,9 +189,13 @@ def _percent(scores: Sequence[float]) -> float | None:
     return 100.0 * statistics.fmean(scores) if scores else None
 
 
-def _seeds(task: types.Task, seed: int, count: int) -> np.ndarray:
-    """Returns a sampling seed for each recipe of a task."""
-    key = [seed, zlib.crc32(task.name.encode())]
+def _ignore(count: int) -> None:
+    """Reports progress to nobody."""
+
+
+def _seeds(task: types.Task, seed: int, count: int, answer: int) -> np.ndarray:
+    """Returns a sampling seed for each recipe of a task, for one of its answers."""
+    key = [seed, zlib.crc32(task.name.encode()), *([answer] if answer else [])]
     return np.random.SeedSequence(key).generate_state(count)
 
 

@@ -18,12 +18,13 @@ from datachef_jax.rl import logprobs
 from datachef_jax.rl import losses
 from datachef_jax.rl import rewards
 from datachef_jax.rl import update
-from datachef_jax.sampling.request import Sampling
 from datachef_jax.serving.client import Client
 from datachef_jax.training import loop
 from datachef_jax.training import optimizer as optimizers
 from datachef_jax.training import state as training_state
 from datachef_jax.training import step as training_step
+from datachef_jax.training import writing
+from datachef_jax.training.conversation import Conversation
 from datachef_jax.verifier.verify import Verifier
 from experiments import checks
 from experiments import models
@@ -39,6 +40,7 @@ def stages(
     sleep: Callable[[], None],
     prompt: Callable[[types.Task], Sequence[int]],
     decode: Callable[[Sequence[int]], str],
+    conversation: Conversation,
     executor: Executor,
     verifier: Verifier,
 ) -> training_step.Stages:
@@ -51,6 +53,7 @@ def stages(
       sleep: Frees the memory of engines, before it is needed for the update.
       prompt: The prompt of a task as ids.
       decode: The text of ids.
+      conversation: In how many answers recipes are written.
       executor: Runs recipes.
       verifier: Grades what they leave.
     """
@@ -60,6 +63,7 @@ def stages(
         prompt=prompt,
         sample=_sample(config, client, frozen),
         decode=decode,
+        conversation=conversation,
         execute=functools.partial(executor.run, progress=_ignore),
         verify=functools.partial(verifier.verify, progress=_ignore),
         reward=functools.partial(
@@ -94,23 +98,19 @@ def _sample(
     config: mlc.ConfigDict, client: Callable[..., Client], frozen: nnx.State
 ) -> Callable[..., Sequence[types.Completion]]:
     """Builds the stage that writes recipes."""
-    rl, sampling = config.rl, config.sampling
+    temperature = config.sampling.temperature
 
     def sample(
         params: nnx.State,
         version: int,
         prompts: Sequence[Sequence[int]],
-        seeds: training_step.Seeds,
-        ready: training_step.Ready,
+        seeds: writing.Seeds,
+        limits: Sequence[int],
+        ready: writing.Ready,
     ) -> Sequence[types.Completion]:
-        return client(nnx.merge_state(params, frozen), version=version).generate(
-            prompts,
-            seeds=seeds,
-            group_size=rl.group_size,
-            sampling=Sampling(
-                temperature=sampling.temperature, max_new_tokens=sampling.max_new_tokens
-            ),
-            ready=ready,
+        model = client(nnx.merge_state(params, frozen), version=version)
+        return writing.sample(
+            model, prompts, seeds, limits, ready, temperature=temperature
         )
 
     return sample

@@ -16,12 +16,14 @@ import optax
 from datachef_jax import types
 from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.parallel import hosts
+from datachef_jax.recipes.turns import Turns
 from datachef_jax.serving.client import Client
 from datachef_jax.serving.generator import Answer
 from datachef_jax.serving.generator import Chat
 from datachef_jax.serving.generator import Generator
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
+from datachef_jax.training.conversation import Conversation
 from datachef_jax.verifier import gates
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier.judge import Judge
@@ -118,10 +120,24 @@ def check_questions(
             )
 
 
-def prompt_style(*, toolkit: bool, **settings: Any) -> prompts.PromptStyle:
+def prompt_style(
+    *, toolkit: bool, apart: bool = False, **settings: Any
+) -> prompts.PromptStyle:
     """Returns the style of the policy's prompts, from the section prompt."""
     described = describe.describe() if toolkit else ""
-    return prompts.PromptStyle(toolkit=described, **settings)
+    return prompts.PromptStyle(toolkit=described, apart=apart, **settings)
+
+
+def conversation(
+    config: mlc.ConfigDict, tokenizer: ChatTokenizer, style: prompts.PromptStyle
+) -> Conversation:
+    """Builds in how many answers recipes are written, from the section turns."""
+    section = config.turns
+    with checks.blame("config.turns", section.to_dict()):
+        turns = Turns(**section, scripts_request=prompts.scripts_request(style))
+        return Conversation(
+            turns, tokenizer, max_new_tokens=config.sampling.max_new_tokens
+        )
 
 
 def prompt(

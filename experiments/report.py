@@ -257,7 +257,11 @@ def _recipe(title: str, rollout: Rollout) -> dict[str, Any]:
 
 def _parts(rollout: Rollout) -> list[tuple[str, str]]:
     """Returns a recipe's texts by title; as it was written if it cannot be parsed."""
-    ending = [("Log", rollout.log), ("The verifier's remark", rollout.note)]
+    ending = [
+        ("Log", rollout.log),
+        ("The verifier's remark", rollout.note),
+        ("All that was said, the policy first", "\n\n".join(rollout.spoken)),
+    ]
     try:
         recipe = parse.parse(rollout.completion)
     except parse.ParseError:

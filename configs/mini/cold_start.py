@@ -17,6 +17,7 @@ def get_config() -> mlc.ConfigDict:
     config.experiment = "cold_start"
     for unused in ("rl", "optimizer", "finetune", "evaluation", "checkpoint", "base"):
         del config[unused]
+    del config.turns  # every demonstration is a whole recipe
     config.policy.checkpoint = "runs/mini/policy/checkpoint"
     config.pool.smallest = 4
     config.cold_start = dict(

@@ -14,6 +14,7 @@ backticks ends a script, so scripts cannot contain one.
 """
 
 from collections.abc import Sequence
+import dataclasses
 import json
 import re
 from typing import Any
@@ -41,19 +42,37 @@ class ParseError(ValueError):
     """Says why a text states no recipe."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What stands before the scripts.
+
+    Attributes:
+      training_data: The datasets.
+      workflow: What is done with them.
+      text: Of both, with their headings.
+    """
+
+    training_data: tuple[PlanItem, ...]
+    workflow: str
+    text: str
+
+
+def plan(text: str) -> Plan:
+    """Returns the plan that a text states, whether or not scripts follow.
+
+    Raises:
+      ParseError: If it states none, saying what is missing or wrong.
+    """
+    return _plan(text)[0]
+
+
 def parse(text: str) -> Recipe:
     """Returns the recipe that a completion states.
 
     Raises:
       ParseError: If it states none, saying what is missing or wrong.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ParseError(f"the text is not valid Unicode: {error.reason}") from error
-    rest = _after_heading(split_thinking(text)[1], _DATA)
-    data, workflow_at = _before_heading(rest, _WORKFLOW)
-    rest = rest[workflow_at:]
+    made, rest = _plan(text)
     opened = list(_OPENING.finditer(rest))
     scripts = _SCRIPT.findall(rest)
     if len(opened) != 2 or len(scripts) != 2:
@@ -63,17 +82,35 @@ def parse(text: str) -> Recipe:
         raise ParseError(
             f"expected exactly 2 ```python blocks, got {len(opened)}{closed}"
         )
-    workflow = rest[: opened[0].start()].strip()
-    if not workflow:
-        raise ParseError(f"{_WORKFLOW!r} is empty")
     if not scripts[0].strip():
         raise ParseError("the processing script is empty")
     return Recipe(
-        training_data=_plan(data),
-        workflow=workflow,
+        training_data=made.training_data,
+        workflow=made.workflow,
         processing=scripts[0],
         verification=scripts[1],
     )
+
+
+def _plan(text: str) -> tuple[Plan, str]:
+    """Returns the plan that a text states, and what follows its last heading."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ParseError(f"the text is not valid Unicode: {error.reason}") from error
+    rest = _after_heading(split_thinking(text)[1], _DATA)
+    data, workflow_at = _before_heading(rest, _WORKFLOW)
+    rest = rest[workflow_at:]
+    opened = _OPENING.search(rest)
+    workflow = rest[: opened.start() if opened else None].strip()
+    if not workflow:
+        raise ParseError(f"{_WORKFLOW!r} is empty")
+    made = Plan(
+        training_data=_items(data),
+        workflow=workflow,
+        text=f"{_DATA}\n{data}\n\n{_WORKFLOW}\n{workflow}",
+    )
+    return made, rest
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -114,7 +151,7 @@ def _before_heading(text: str, title: str) -> tuple[str, int]:
     return text[: match.start()].strip(), match.end()
 
 
-def _plan(data: str) -> tuple[PlanItem, ...]:
+def _items(data: str) -> tuple[PlanItem, ...]:
     fenced = _JSON_FENCE.match(data)
     try:
         items = json.loads(fenced.group(1) if fenced else data)

@@ -23,9 +23,10 @@ def completion_logprobs(
       graphdef: Of the model, from `nnx.split(model, nnx.Param)`.
       params: Its weights.
       tokens: Rows of prompt, completion, padding.
-      completion_mask: True on the completion; it is contiguous and starts after at
-        least one prompt token. Rows without any True give zeros.
-      max_new_tokens: No completion is longer.
+      completion_mask: True on what was sampled of the completion, from its first
+        token, which comes after at least one prompt token. Rows without any True give
+        zeros.
+      max_new_tokens: No completion is longer, what was not sampled included.
       temperature: Of sampling, > 0: logits are divided by it.
 
     Returns:

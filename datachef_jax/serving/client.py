@@ -58,16 +58,16 @@ class Client(abc.ABC):
         *,
         group_size: int,
         seeds: UInt32[np.ndarray, " completions"],
-        sampling: Sampling,
+        sampling: Sampling | Sequence[Sampling],
         ready: Callable[[int, Completion], None] = ignore,
     ) -> list[Completion]:
-        """Samples `group_size` completions of each prompt, all in the same way.
+        """Samples `group_size` completions of each prompt.
 
         Args:
           prompts: Token ids, at least one each.
           group_size: Completions of each prompt.
           seeds: One per completion.
-          sampling: How they are drawn.
+          sampling: How they are drawn: all alike, or those of each prompt.
           ready: Told of each completion in this thread, as soon as it is there, with
             its place among the seeds.
 
@@ -82,10 +82,12 @@ class Client(abc.ABC):
             raise ValueError(
                 f"{len(seeds)} seeds for {len(prompts)} x {group_size} completions"
             )
+        if isinstance(sampling, Sampling):
+            sampling = [sampling] * len(prompts)
         groups = seeds.reshape(len(prompts), group_size).tolist()
         requests = [
-            Request(prompt=tuple(prompt), seeds=tuple(group), sampling=sampling)
-            for prompt, group in zip(prompts, groups, strict=True)
+            Request(prompt=tuple(prompt), seeds=tuple(group), sampling=how)
+            for prompt, group, how in zip(prompts, groups, sampling, strict=True)
         ]
         done: list[Completion | None] = [None] * len(seeds)
         for i, part in self.serve(requests):

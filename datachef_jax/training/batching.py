@@ -55,6 +55,8 @@ def assemble(
         tokens[row, start:end] = completion.tokens
         if valid.reshape(-1)[row]:
             mask[row, start:end] = True
+            for first, last in completion.told:
+                mask[row, start + first : start + last] = False
             logprobs[row, start:end] = completion.logprobs
     rows = (tokens, mask, logprobs, np.zeros(shape[0], np.float32))
     return types.RolloutBatch(*map(jnp.asarray, rows))

@@ -25,8 +25,10 @@ class Rollout:
     Attributes:
       task: Name of the task.
       prompt: As text, with the chat template.
-      completion: As text, without the end token.
-      tokens: Length of the completion, end token included.
+      completion: The recipe as text.
+      spoken: What the policy wrote, was told, wrote and so on, if it wrote more than
+        one answer.
+      tokens: Length of the completion: end tokens, and what it was told, included.
       finished: False if it was cut at the length limit.
       execution: `Execution.kind`: how the script ended.
       log: End of what the script printed, or why no recipe could be read.
@@ -65,6 +67,7 @@ class Rollout:
     rows: Sequence[Mapping[str, Any]]
     reward: float | None
     advantage: float
+    spoken: Sequence[str] = dataclasses.field(default_factory=list)
 
 
 def record(
@@ -75,6 +78,7 @@ def record(
     *,
     prompt: str,
     text: str,
+    spoken: Sequence[str],
     reward: float | None,
     advantage: float,
 ) -> Rollout:
@@ -103,6 +107,7 @@ def record(
         ],
         reward=reward,
         advantage=advantage,
+        spoken=list(spoken) if completion.told else [],
     )
 
 
@@ -129,6 +134,7 @@ def statistics(
         calls/<function>: toolkit calls per recipe; functions never called are absent.
         length/mean, length/max: of the completions, in tokens.
         length/cut: share cut at the limit.
+        length/answers: mean number of answers in which a recipe was written.
       What has no value, such as the mean of no reward, is left out.
     """
     count = len(executions)
@@ -148,6 +154,7 @@ def statistics(
         "length/mean": np.mean(lengths),
         "length/max": max(lengths),
         "length/cut": np.mean([not completion.finished for completion in completions]),
+        "length/answers": np.mean([1 + len(c.told) for c in completions]),
         **{f"ended/{kind}": times / count for kind, times in kinds.items()},
         **{f"calls/{name}": times / count for name, times in calls.items()},
         **_grades([row for verdict in verdicts for row in verdict.rows]),

@@ -1,7 +1,6 @@
 """One GRPO step, as a list of its stages."""
 
 from collections.abc import Callable, Sequence
-import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -13,14 +12,17 @@ import numpy as np
 
 from datachef_jax import types
 from datachef_jax.training import batching
-from datachef_jax.training import pipeline
 from datachef_jax.training import rollouts
 from datachef_jax.training import unfinished
+from datachef_jax.training import writing
+from datachef_jax.training.conversation import Conversation
 from datachef_jax.training.metrics import Stopwatch
 from datachef_jax.training.state import TrainState
+from datachef_jax.training.writing import Ready
+from datachef_jax.training.writing import Seeds
 
-Seeds = UInt32[np.ndarray, " batch"]
-Ready = Callable[[int, types.Completion], None]
+
+_LATER = 2**20  # more stages than the rounds of a step have: see `_sample_groups`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,9 +34,10 @@ class Stages:
 
     Attributes:
       prompt: The prompt of a task as ids, with the chat template.
-      sample: (weights, their version, prompts, seeds, ready) -> `group` completions of
-        each prompt; each is told to `ready` with its place as soon as it is there.
+      sample: (weights, their version, and what `writing.Means.sample` takes) -> what
+        that returns.
       decode: The text of ids, without special tokens.
+      conversation: In how many answers a recipe is written.
       execute: (tasks, texts, seeds) -> how each recipe ended and what it left.
       verify: (tasks, executions, seeds) -> the opinion of each dataset.
       reward: `rl.rewards.rewards` with its penalties bound.
@@ -47,9 +50,11 @@ class Stages:
 
     prompt: Callable[[types.Task], Sequence[int]]
     sample: Callable[
-        [Any, int, Sequence[Sequence[int]], Seeds, Ready], Sequence[types.Completion]
+        [Any, int, Sequence[Sequence[int]], Seeds, Sequence[int], Ready],
+        Sequence[types.Completion],
     ]
     decode: Callable[[Sequence[int]], str]
+    conversation: Conversation
     execute: Callable[
         [Sequence[types.Task], Sequence[str], Seeds], Sequence[types.Execution]
     ]
@@ -163,7 +168,9 @@ def train_step(
     records = [
         record
         for group in groups
-        for record in group.records(stages.decode, learned.get(id(group), unused))
+        for record in group.records(
+            stages.decode, stages.conversation.spoken, learned.get(id(group), unused)
+        )
     ]
     metrics |= _statistics(groups)
     return state, StepRecord(metrics=metrics, seconds=clock.seconds, rollouts=records)
@@ -190,6 +197,7 @@ class _Group:
     def records(
         self,
         decode: Callable[[Sequence[int]], str],
+        spoken: Callable[[types.Completion], Sequence[str]],
         advantages: Float[np.ndarray, " group"],
     ) -> list[rollouts.Rollout]:
         """Returns one for each completion."""
@@ -202,6 +210,7 @@ class _Group:
                 self.verdicts[i],
                 prompt=prompt,
                 text=self.texts[i],
+                spoken=spoken(self.completions[i]),
                 reward=float(self.rewards[i]) if self.valid[i] else None,
                 advantage=float(advantages[i]),
             )
@@ -222,20 +231,38 @@ def _sample_groups(
 ) -> list[_Group]:
     """Does one round: from tasks to rewards."""
     asked = [task for task in tasks for _ in range(group_size)]
-    sampling, *others = (
-        request_seeds(seed, state.step, 3 * round_number + stage, len(asked))
-        for stage in range(3)
+
+    def seeds(stage: int) -> Seeds:  # 0 samples; _LATER, 2 * _LATER ... further answers
+        return request_seeds(seed, state.step, 3 * round_number + stage, len(asked))
+
+    executing, verifying = seeds(1), seeds(2)
+
+    def of(places: Sequence[int]) -> list[types.Task]:
+        return [asked[place] for place in places]
+
+    means = writing.Means(
+        conversation=stages.conversation,
+        sample=functools.partial(stages.sample, state.params, int(state.step)),
+        execute=lambda places, texts: stages.execute(
+            of(places), texts, executing[list(places)]
+        ),
+        verify=lambda places, done: stages.verify(
+            of(places), done, verifying[list(places)]
+        ),
+        kept=lambda number, sample, ready: kept.sampled(
+            state.step, f"{round_number}.{number}", sample, ready
+        ),
     )
     prompts = [stages.prompt(task) for task in tasks]
-    outcomes = _Outcomes(stages, asked, *others, clock)
-
-    def sample(ready: Ready) -> Sequence[types.Completion]:
-        return stages.sample(state.params, int(state.step), prompts, sampling, ready)
-
-    with outcomes, clock("sample"):
-        completions = kept.sampled(state.step, round_number, sample, outcomes.follow)
+    written = writing.write(
+        prompts,
+        lambda number: seeds(_LATER * number),
+        means,
+        clock=clock,
+    )
     pause()
-    rewards, valid = stages.reward(outcomes.verdicts, completions, outcomes.executions)
+    completions, executions = written.completions, written.executions
+    rewards, valid = stages.reward(written.verdicts, completions, executions)
 
     def own(values: Any, i: int) -> Any:
         return values[i * group_size : (i + 1) * group_size]
@@ -245,75 +272,14 @@ def _sample_groups(
             task=task,
             prompt=prompts[i],
             completions=own(completions, i),
-            texts=own(outcomes.texts, i),
-            executions=own(outcomes.executions, i),
-            verdicts=own(outcomes.verdicts, i),
+            texts=own(written.texts, i),
+            executions=own(executions, i),
+            verdicts=own(written.verdicts, i),
             rewards=own(rewards, i),
             valid=own(valid, i),
         )
         for i, task in enumerate(tasks)
     ]
-
-
-class _Outcomes(contextlib.ExitStack):
-    """What becomes of completions, each as soon as it is there; all of them at its end.
-
-    Attributes:
-      texts: By place, as are the others.
-      executions: How each recipe ended.
-      verdicts: What its dataset is worth.
-    """
-
-    def __init__(
-        self,
-        stages: Stages,
-        asked: Sequence[types.Task],
-        execute_seeds: Seeds,
-        verify_seeds: Seeds,
-        clock: Stopwatch,
-    ):
-        """Begins without completions.
-
-        Args:
-          stages: What does the work.
-          asked: The task of each place.
-          execute_seeds: Of each place.
-          verify_seeds: Of each place.
-          clock: Gets the seconds of "execute" and "verify".
-        """
-        super().__init__()
-        self.texts: list[str] = [""] * len(asked)
-        self.executions: list[types.Execution | None] = [None] * len(asked)
-        self.verdicts: list[types.Verdict | None] = [None] * len(asked)
-        self._stages = stages
-        self._asked = asked
-        self._execute_seeds = execute_seeds
-        self._verify_seeds = verify_seeds
-        self._clock = clock
-        self._verifying = self.enter_context(pipeline.Stage("verify", self._verify))
-        self._executing = self.enter_context(pipeline.Stage("execute", self._execute))
-
-    def follow(self, place: int, completion: types.Completion) -> None:
-        """Takes a completion that has ended."""
-        self.texts[place] = self._stages.decode(completion.tokens)
-        self._executing.add([place])
-
-    def _execute(self, places: Sequence[int]) -> None:
-        with self._clock("execute"):
-            chosen = [(self._asked[i], self.texts[i]) for i in places]
-            seeds = self._execute_seeds[list(places)]
-            done = self._stages.execute(*zip(*chosen, strict=True), seeds)
-        for i, execution in zip(places, done, strict=True):
-            self.executions[i] = execution
-        self._verifying.add(places)
-
-    def _verify(self, places: Sequence[int]) -> None:
-        with self._clock("verify"):
-            chosen = [(self._asked[i], self.executions[i]) for i in places]
-            seeds = self._verify_seeds[list(places)]
-            done = self._stages.verify(*zip(*chosen, strict=True), seeds)
-        for i, verdict in zip(places, done, strict=True):
-            self.verdicts[i] = verdict
 
 
 def _statistics(groups: Sequence[_Group]) -> dict[str, float]:

@@ -13,7 +13,7 @@ Ready = Callable[[int, types.Completion], None]
 
 
 class Unfinished:
-    """Keeps what the rounds of the present step sampled in a file."""
+    """Keeps what the present step has sampled in a file."""
 
     def __init__(self, path: str | os.PathLike):
         """Reads nothing yet.
@@ -26,25 +26,25 @@ class Unfinished:
     def sampled(
         self,
         step: int,
-        round_number: int,
+        name: str,
         sample: Callable[[Ready], Sequence[types.Completion]],
         ready: Ready,
     ) -> list[types.Completion]:
-        """Returns the completions of a round, sampled unless they are kept.
+        """Returns completions, sampled unless they are kept.
 
         Args:
           step: Number of the step; what was kept of others is dropped.
-          round_number: Of the step's rounds, from 0.
+          name: Of these completions within the step.
           sample: Samples them and tells of each.
           ready: Told of each completion and its place, as soon as it is there.
         """
-        rounds = self._rounds(step)
-        kept = round_number < len(rounds)
+        samples = self._samples(step)
+        kept = name in samples
         if not kept:
             made = [dataclasses.asdict(completion) for completion in sample(ready)]
-            rounds = [*rounds[:round_number], made]
+            samples[name] = made
             partial = self._path.with_name(self._path.name + ".partial")
-            partial.write_text(json.dumps({"step": step, "rounds": rounds}))
+            partial.write_text(json.dumps({"step": step, "samples": samples}))
             os.replace(partial, self._path)
         completions = [
             types.Completion(
@@ -54,16 +54,16 @@ class Unfinished:
                 versions=tuple(made["versions"]),
                 ended=made["ended"],
             )
-            for made in rounds[round_number]
+            for made in samples[name]
         ]
         if kept:
             for place, completion in enumerate(completions):
                 ready(place, completion)
         return completions
 
-    def _rounds(self, step: int) -> list[list[dict]]:
+    def _samples(self, step: int) -> dict[str, list[dict]]:
         try:
             kept = json.loads(self._path.read_text())
         except (OSError, ValueError):
-            return []
-        return kept["rounds"] if kept["step"] == step else []
+            return {}
+        return kept["samples"] if kept["step"] == step else {}

@@ -61,6 +61,11 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"policy.dtype": "float31"}, r"config\.policy\.dtype='float31': must be"),
         ({"sandbox.workers": 0}, r"config\.sandbox\.workers=0: must be at least 1"),
         ({"sandbox.require": ("spaces",)}, r"config\.sandbox=.*'spaces' is none of"),
+        ({"turns.retries": -1}, r"config\.turns\.retries=-1: must be at least 0"),
+        (
+            {"turns.apart": True, "prompt.toolkit": True},
+            r"config\.turns=.*asking for scripts takes \d+ tokens of the \d+ that",
+        ),
         ({"sandbox.outer": "docker"}, r"config\.sandbox=.*outer: 'docker' is none of"),
         ({"sandbox.importable": ("nix",)}, r"config\.sandbox=.*to import.*nix"),
         ({"sandbox.workers_per_supervisor": 17}, r"config\.sandbox=.*at most 16 scr"),

@@ -25,12 +25,14 @@ from datachef_jax.rl import advantages  # noqa: E402
 from datachef_jax.rl import logprobs  # noqa: E402
 from datachef_jax.rl import rewards  # noqa: E402
 from datachef_jax.rl import update  # noqa: E402
-from datachef_jax.sampling.request import Sampling  # noqa: E402
+from datachef_jax.recipes.turns import Turns  # noqa: E402
+from datachef_jax.training import conversation  # noqa: E402
 from datachef_jax.training import loop  # noqa: E402
 from datachef_jax.training import optimizer  # noqa: E402
 from datachef_jax.training import state  # noqa: E402
 from datachef_jax.training import step  # noqa: E402
 from datachef_jax.training import unfinished  # noqa: E402
+from datachef_jax.training import writing  # noqa: E402
 from tests import blank  # noqa: E402
 from tests import engines  # noqa: E402
 from tests import objectives  # noqa: E402
@@ -39,6 +41,7 @@ from tests import tiny  # noqa: E402
 GROUP, BUCKET, NEW = 8, 16, 6
 EVERY_STEPS = 2
 TOKENIZER = tiny.byte_tokenizer()
+ONE_ANSWER = Turns(apart=False, retries=0, error_chars=9, scripts_request="")
 policy = functools.cache(functools.partial(tiny.model, 0))
 
 
@@ -90,29 +93,36 @@ def verify(asked, executions, seeds):
 
 
 @functools.cache
-def parts():
-    """Returns the optimizer and the stages, compiled once for all tests."""
+def parts(new=NEW):
+    """Returns the optimizer and the stages, compiled once for all tests.
+
+    Args:
+      new: Most tokens after a prompt.
+    """
     graphdef, params = policy()
-    client = engines.clients(graphdef, params, end_id=TOKENIZER.end_id)
+    client = engines.clients(
+        graphdef,
+        params,
+        end_id=TOKENIZER.end_id,
+        max_prompt=max(48, BUCKET + new),
+        max_new_tokens=max(12, new),
+    )
     adamw = optimizer.adamw(
         0.02, warmup_steps=1, b1=0.9, b2=0.99, weight_decay=0.0, max_grad_norm=1.0
     )
     score = functools.partial(
-        logprobs.completion_logprobs, graphdef, max_new_tokens=NEW, temperature=1.0
+        logprobs.completion_logprobs, graphdef, max_new_tokens=new, temperature=1.0
     )
-    objective = objectives.grpo(NEW, kl_weight=0.01)
+    objective = objectives.grpo(new, kl_weight=0.01)
     apply = update.make(score, objective, adamw, micro_batch=8, updates_per_step=1)
     scored = update.scorer(score, micro_batch=8)
     stages = step.Stages(
         prompt=lambda asked: TOKENIZER.encode(asked.name + ":"),
-        sample=lambda params, version, prompts, seeds, ready: client(
-            params, version=version
-        ).generate(
-            prompts,
-            group_size=GROUP,
-            seeds=seeds,
-            sampling=Sampling(max_new_tokens=NEW),
-            ready=ready,
+        sample=lambda params, version, *asked: writing.sample(
+            client(params, version=version), *asked, temperature=1.0
+        ),
+        conversation=conversation.Conversation(
+            ONE_ANSWER, TOKENIZER, max_new_tokens=new
         ),
         decode=TOKENIZER.decode,
         execute=execute,
@@ -124,7 +134,7 @@ def parts():
             lambda_unverified=0.0,
             lambda_overlong=0.0,
             overlong_tokens=0,
-            max_new_tokens=NEW,
+            max_new_tokens=new,
         ),
         reference=lambda _, batch: batch._replace(ref_logprobs=scored(params, batch)),
         penalty=lambda batch: jnp.zeros(batch.tokens.shape[0]),

@@ -76,6 +76,7 @@ def test_statistics_on_a_hand_computed_step():
         "length/mean": 5.0,
         "length/max": 9.0,
         "length/cut": 0.25,
+        "length/answers": 1.0,
     }
     assert got.keys() == expected.keys()
     for name, value in expected.items():
@@ -106,6 +107,7 @@ def _record():
         verdict,
         prompt="<prompt>",
         text="a recipe",
+        spoken=("a recipe",),
         reward=0.5,
         advantage=-1.0,
     )

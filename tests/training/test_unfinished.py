@@ -36,23 +36,23 @@ def test_rounds_come_back_bit_for_bit_and_are_sampled_once(path):
     kept = unfinished.Unfinished(path)
     rounds = [[_completion(1), _completion(2)], [_completion(3)]]
     for number, made in enumerate(rounds):
-        assert _sampled(kept, 5, number, made) == made
+        assert _sampled(kept, 5, f"{number}.0", made) == made
     again, told = unfinished.Unfinished(path), []
     for number in range(2):
-        got = again.sampled(5, number, _never, lambda *part: told.append(part))
+        got = again.sampled(5, f"{number}.0", _never, lambda *part: told.append(part))
         assert got == rounds[number]
     assert told == [(0, _completion(1)), (1, _completion(2)), (0, _completion(3))]
 
 
 def test_another_step_begins_anew(path):
-    _sampled(unfinished.Unfinished(path), 5, 0, [_completion(1)])
+    _sampled(unfinished.Unfinished(path), 5, "0.0", [_completion(1)])
     kept = unfinished.Unfinished(path)
-    assert _sampled(kept, 6, 0, [_completion(2)]) == [_completion(2)]
-    assert _sampled(kept, 5, 0, [_completion(4)]) == [_completion(4)]
+    assert _sampled(kept, 6, "0.0", [_completion(2)]) == [_completion(2)]
+    assert _sampled(kept, 5, "0.0", [_completion(4)]) == [_completion(4)]
 
 
 def test_a_damaged_file_counts_as_none(path):
-    _sampled(unfinished.Unfinished(path), 5, 0, [_completion(1)])
+    _sampled(unfinished.Unfinished(path), 5, "0.0", [_completion(1)])
     path.write_text(path.read_text()[:-9])
     kept = unfinished.Unfinished(path)
-    assert _sampled(kept, 5, 0, [_completion(2)]) == [_completion(2)]
+    assert _sampled(kept, 5, "0.0", [_completion(2)]) == [_completion(2)]
