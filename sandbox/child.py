@@ -8,6 +8,7 @@ import atexit
 from collections.abc import Sequence
 import dataclasses
 import errno
+import faulthandler
 import gc
 import json
 import linecache
@@ -23,6 +24,7 @@ from typing import Any, NoReturn
 from sandbox import channel
 from sandbox import guard
 from sandbox import program
+from sandbox.aidp import hints
 from sandbox.aidp import session
 from sandbox.aidp import warm
 
@@ -36,6 +38,7 @@ _ERRNO_CODES = {
     errno.EROFS: program.FORBIDDEN,
 }
 
+_RESERVE_BYTES = 2**21  # of memory, for the traceback of a script that has used it up
 _CHANNEL = 3  # after stdin, stdout, stderr; sources come next
 
 
@@ -128,6 +131,10 @@ def _reset(job: dict[str, Any], pipe: channel.Pipe) -> None:
         stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    # Who has had its time is told where it was; then the signal does what it does.
+    faulthandler.register(
+        signal.SIGXCPU, file=sys.stderr, all_threads=False, chain=True
+    )
     session.start(
         session.Session(
             sources={
@@ -159,6 +166,7 @@ def _execute(script: str, name: str, most_bytes: int) -> int:
     module.__file__ = name
     sys.modules["__main__"] = module
     sys.argv = [name]
+    reserve = bytearray(_RESERVE_BYTES)
     try:
         exec(code, module.__dict__)
         result = 0
@@ -167,6 +175,7 @@ def _execute(script: str, name: str, most_bytes: int) -> int:
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)
     except BaseException as error:  # whatever a stranger's code raises
+        del reserve
         result = _classify(error)
         _print_traceback(error, name)
     return _finish(module) or result
@@ -176,6 +185,8 @@ def _classify(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         return program.MEMORY_ERROR
     number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and number is None and not os.statvfs(".").f_bavail:
+        return program.DISK_ERROR  # numpy's short writes have no number
     return _ERRNO_CODES.get(number, program.RUNTIME_ERROR)
 
 
@@ -186,6 +197,8 @@ def _print_traceback(error: BaseException, name: str) -> None:
         trace = trace.tb_next
     try:
         traceback.print_exception(error.with_traceback(trace))
+        for line in hints.hints(error):
+            print(line, file=sys.stderr)
     except BaseException:  # a closed stderr, or no memory left
         pass
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import pathlib
 import selectors
+import signal
 import socket
 import time
 from typing import Any
@@ -23,6 +24,7 @@ from sandbox.program import Ending
 from sandbox.program import Program
 
 _WATCH_SECONDS = 0.1  # between looks at threads and disk space
+_LAST_WORDS_SECONDS = 0.5  # for a script to say where it was when its time was over
 
 
 class Children:
@@ -82,6 +84,8 @@ class Children:
             deadline = child.deadline()
             if deadline is not None and now >= deadline:
                 self._end_patience(fork, child, now)
+            if child.dies_at is not None and now >= child.dies_at:
+                self._kill(fork, child.killed)
         if now >= self._watched_at + _WATCH_SECONDS:
             self._watch()
             self._watched_at = now
@@ -91,7 +95,9 @@ class Children:
             child.give_up(now)
             self._flush(child)
         else:
-            self._kill(fork, "timeout")
+            child.killed, child.dies_at = "timeout", now + _LAST_WORDS_SECONDS
+            with contextlib.suppress(ConnectionError):  # dead, and its children with it
+                self.zygote.kill(fork, signal.SIGXCPU)
 
     def patience(self) -> float | None:
         """Returns the seconds until the next clock rings, None if there is none."""
@@ -183,9 +189,9 @@ class Children:
             self._finish(fork, Ending(status=None, log=reason))
 
     def _kill(self, fork: int, reason: str) -> None:
-        self._children[fork].killed = reason
+        self._children[fork].killed, self._children[fork].dies_at = reason, None
         with contextlib.suppress(ConnectionError):  # dead, and its children with it
-            self.zygote.kill(fork)
+            self.zygote.kill(fork, signal.SIGKILL)
 
     def _conclude(self, fork: int, message: dict[str, Any]) -> None:
         """Reads what a dead child left in its streams and passes on its ending."""

@@ -6,10 +6,12 @@ names that are no text, directories that may not be entered.
 
 from collections.abc import Iterator
 import errno
+import itertools
 import os
 import pathlib
 
 _MAX_DEPTH = 32
+_MAX_ENTRIES = 100  # of one directory, looked at for names
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -32,6 +34,36 @@ def used(directory: int, *, enough: int) -> int:
     except OSError:
         return enough
     return total
+
+
+def files(directory: int, *, most: int) -> list[str]:
+    """Returns paths of some files in a directory that nobody uses any more.
+
+    Args:
+      directory: Its descriptor.
+      most: So many of them, of names that can be shown, not more than two levels deep.
+    """
+    found: list[str] = []
+    folders = [""]
+    while folders and len(found) < most:
+        path = folders.pop()
+        try:
+            inner = os.open(path or ".", _DIRECTORY, dir_fd=directory)
+        except OSError:  # closed by the script, or a link
+            continue
+        try:
+            with os.scandir(inner) as entries:
+                for entry in itertools.islice(entries, _MAX_ENTRIES):
+                    if not entry.name.isprintable():
+                        continue
+                    name = f"{path}/{entry.name}".removeprefix("/")
+                    if entry.is_file(follow_symlinks=False):
+                        found.append(name)
+                    elif path.count("/") < 2 and entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+        finally:
+            os.close(inner)
+    return sorted(found)[:most]
 
 
 def _sizes(directory: int, depth: int) -> Iterator[int]:

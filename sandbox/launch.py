@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -178,9 +179,9 @@ class Zygote:
             message = {"do": "fork", "number": number, "slot": slot}
             self._send(message, [spec, *fds, *given])
 
-    def kill(self, number: int) -> None:
-        """Has it kill a child, unless that has ended by itself."""
-        self._send({"do": "kill", "number": number}, [])
+    def kill(self, number: int, how: signal.Signals) -> None:
+        """Has it send a child a signal, unless that has ended by itself."""
+        self._send({"do": "kill", "number": number, "signal": int(how)}, [])
 
     def _send(self, message: dict[str, Any], fds: list[int]) -> None:
         """Sends a message, waiting for room. Raises ConnectionError if it is dead."""

@@ -224,8 +224,8 @@ class Sandbox:
           RuntimeError: If a supervisor died and cannot be started again.
           Exception: What `answer` raised: the other recipes are ended then.
         """
-        numbers = [self._submit(job) for job in jobs]
-        with self._lock:
+        with self._lock:  # none ends before it is waited for
+            numbers = [self._submit(job) for job in jobs]
             waited = {number: self._asked[number].future for number in numbers}
         try:
             for future in futures.as_completed(waited.values()):

@@ -93,6 +93,8 @@ class Child:
       pid: Its process, 0 before the fork.
       started: When it was forked, None before.
       killed: Why it was killed, "" if it was not.
+      dies_at: When it is killed for good if it has not ended by then, None if it will
+        not be or has been.
     """
 
     def __init__(self, program: Program, log: int, stream: socket.socket) -> None:
@@ -103,6 +105,7 @@ class Child:
         self.pid = 0
         self.started: float | None = None
         self.killed = ""
+        self.dies_at: float | None = None
         self._ready = False
         self._output, self._outbox = bytearray(), bytearray()
         self._inbox, self._frames = channel.Inbox(), 0

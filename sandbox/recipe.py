@@ -14,6 +14,7 @@ from sandbox.program import Program
 from sandbox.program import Spent
 from sandbox.slots import Slot
 
+_MOST_NAMED = 5  # files that a script left elsewhere
 _ATTEMPTS = 2  # of scripts that end in a fault of ours
 
 
@@ -56,7 +57,7 @@ class Recipe:
             return self.first()
         if self.result is not None:
             log = f"{self.result.log}\n[verification: {kind}]\n"
-            log += verdict.explain(ending, kind)
+            log += verdict.explain(ending, kind, self._limits)
             self.result = dataclasses.replace(self.result, log=log, verification=kind)
             return None
         self.result = self._processed(ending, kind)
@@ -66,13 +67,14 @@ class Recipe:
 
     def _processed(self, ending: Ending, kind: str) -> Result:
         """Returns how the processing script ended, by what it left, too."""
-        log, left = verdict.explain(ending, kind), None
+        log, left = verdict.explain(ending, kind, self._limits), None
         if kind == "ok":
             try:
                 left = output.read(self.slot.fd, self._limits)
                 if not left.rows and not left.malformed:
                     kind = "no_output"
-                    log = f"{log}\n[no rows in data/processed/*.jsonl]\n"
+                    log += "\n[no rows in data/processed/*.jsonl]\n"
+                    log += self._instead(left, ending)
             except output.InvalidOutput as error:
                 kind, log = "invalid_output", f"{log}\n[{error}]\n"
         return Result(
@@ -87,6 +89,18 @@ class Recipe:
             ),
             calls=ending.calls,
         )
+
+    def _instead(self, left: output.Output, ending: Ending) -> str:
+        """Returns what there is where no rows are, and where they were lost."""
+        log = ""
+        for name in directories.files(self.slot.fd, most=_MOST_NAMED):
+            log += f"[{name} is there]\n"
+        for name in left.ignored:
+            log += f"[{name} does not end in .jsonl]\n"
+        for name, taken, kept in ending.calls:
+            if taken and not kept:
+                log += f"[{name}: {taken} rows in, none out]\n"
+        return log
 
     def _program(self, name: str, script: str, spent: Spent) -> Program:
         shown = [

@@ -8,6 +8,7 @@ import os
 import signal
 
 from sandbox import program
+from sandbox.job import Limits
 from sandbox.program import Ending
 
 _EXIT_KINDS = {
@@ -44,11 +45,21 @@ def classify(ending: Ending, cpu_seconds: float) -> str:
     return _EXIT_KINDS.get(os.WEXITSTATUS(ending.status), "runtime_error")
 
 
-def explain(ending: Ending, kind: str) -> str:
+def explain(ending: Ending, kind: str, limits: Limits) -> str:
     """Returns the log, with a word on what the script itself could not say."""
+    log = ending.log
+    if kind == "oom":
+        log += f"\n[a script may have {limits.memory_bytes} bytes of memory]\n"
+    if kind == "disk":
+        log += (
+            f"\n[a file may have {limits.file_bytes} bytes,"
+            f" all of them {limits.dataset_bytes} bytes]\n"
+        )
+    if ending.killed == "forbidden":
+        log += f"\n[a script may have {limits.processes} threads]\n"
     if ending.killed or kind == "timeout" or os.WIFSIGNALED(ending.status or 0):
         return (
-            f"{ending.log}\n[stopped: {kind}, after {ending.cpu_seconds:.1f} s of CPU"
+            f"{log}\n[stopped: {kind}, after {ending.cpu_seconds:.1f} s of CPU"
             f" and {ending.wall_seconds:.1f} s]\n"
         )
-    return ending.log
+    return log

@@ -122,7 +122,7 @@ class _Zygote:
         number = message["number"]
         if message["do"] == "kill":
             if number in self._pids:
-                os.kill(self._pids[number], signal.SIGKILL)
+                os.kill(self._pids[number], message["signal"])
             return True
         self._fork(number, message["slot"], fds)
         for fd in fds:

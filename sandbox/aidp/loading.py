@@ -53,6 +53,7 @@ def load_remote_dataset(
         raise ValueError(f"{id} has no split {split!r}, only {source.split!r}")
     draw = _Draw(run.row_cap, random.Random(f"{run.seed} {id}"), shuffle)
     loaded = _READERS[source.format](source, draw)
+    run.loaded[id] = loaded.column_names
     if columns:
         unknown = [column for column in columns if column not in loaded.column_names]
         if unknown:

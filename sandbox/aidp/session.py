@@ -37,6 +37,7 @@ class Session:
       seed: Determines which ones.
       send: Passes a frame to the sandbox.
       receive: Waits for the next frame from it.
+      loaded: The columns of what the script has loaded, by dataset id.
     """
 
     sources: Mapping[str, Source]
@@ -44,6 +45,7 @@ class Session:
     seed: int
     send: Callable[[Frame], None]
     receive: Callable[[], Frame]
+    loaded: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 _open: list[Session] = []

@@ -1,9 +1,12 @@
 """Makes the libraries that scripts use ready before the fork, and fresh after it."""
 
+from collections.abc import Callable
+import functools
 import pathlib
 import random
 import sys
 import tempfile
+from typing import Any
 
 import datasets
 import numpy
@@ -12,6 +15,7 @@ import pandas
 from sandbox import aidp
 from sandbox.aidp import answers
 from sandbox.aidp import duplicates
+from sandbox.aidp import hints
 from sandbox.aidp import llm
 from sandbox.aidp import loading
 from sandbox.aidp import operators
@@ -22,6 +26,7 @@ _MODULES = {
     "aidp": aidp,
     "aidp.answers": answers,
     "aidp.duplicates": duplicates,
+    "aidp.hints": hints,
     "aidp.llm": llm,
     "aidp.loading": loading,
     "aidp.operators": operators,
@@ -40,11 +45,25 @@ def prepare() -> None:
     datasets.disable_progress_bars()
     datasets.utils.tqdm.monitor_interval = 0  # no thread that watches progress bars
     rows.disable_fingerprints()
+    for method in ("map", "filter"):
+        changed = _in_one_process(getattr(datasets.Dataset, method))
+        setattr(datasets.Dataset, method, changed)
     ds = rows.from_rows([{"text": "a", "number": 1}], source="warm/up")
     ds = ds.map(lambda row: {"more": row["text"]}).filter(lambda row: row["number"])
     ds = datasets.concatenate_datasets([ds, ds]).select([0]).shuffle(seed=0)
     pandas.DataFrame(ds.to_list()).drop_duplicates("text").to_json(orient="records")
     ds.data.table.to_pandas(use_threads=False)
+
+
+def _in_one_process(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a method of `Dataset` that ignores `num_proc`: it changes no result."""
+
+    @functools.wraps(method)
+    def call(*args: Any, num_proc: int | None = None, **kwargs: Any) -> Any:
+        del num_proc
+        return method(*args, **kwargs)
+
+    return call
 
 
 def reset(*, seed: int, directory: pathlib.Path) -> None:
