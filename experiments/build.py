@@ -21,6 +21,7 @@ from datachef_jax.recipes.execute import Executor
 from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import build_bench
 from experiments import build_mini
+from experiments import build_sandbox
 from experiments import checks
 from experiments import cold_start
 from experiments import compile
@@ -244,6 +245,7 @@ PROGRAMMES = {
     "cold_start": _cold_start,
     **build_bench.PROGRAMMES,
     **build_mini.PROGRAMMES,
+    **build_sandbox.PROGRAMMES,
     **compile.PROGRAMMES,
     **serve.PROGRAMMES,
     **sft.PROGRAMMES,

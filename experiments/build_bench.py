@@ -23,7 +23,6 @@ from experiments import bench_inputs
 from experiments import bench_int8
 from experiments import bench_load
 from experiments import bench_mfu
-from experiments import bench_sandbox
 from experiments import bench_update
 from experiments import bench_workloads
 from experiments import checks
@@ -336,34 +335,7 @@ def _check_rows(config: mlc.ConfigDict, workload: str) -> None:
             )
 
 
-def _sandbox(
-    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
-) -> bench_sandbox.BenchSandbox:
-    """Builds the experiment behind `configs/bench/sandbox.py`."""
-    del root
-    runs = config.runs.to_dict()
-    for kind in runs:
-        checks.require(
-            kind in bench_sandbox.SCRIPTS,
-            "config.runs",
-            kind,
-            f"must be of {sorted(bench_sandbox.SCRIPTS)}",
-        )
-    make = functools.partial(parts.make_sandbox, config.sandbox, lambda batch: [])
-    make()  # finds what cannot be
-    return bench_sandbox.BenchSandbox(
-        workdir=workdir,
-        make=make,
-        workers=config.sandbox.workers,
-        rounds=config.rounds,
-        runs=runs,
-        mixed=config.mixed,
-        seed=config.seed,
-    )
-
-
 PROGRAMMES = {
-    "bench_sandbox": _sandbox,
     "bench_update": _update,
     "bench_load": _load,
     "bench_engine": _engine,

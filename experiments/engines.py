@@ -199,6 +199,10 @@ class Engines:
 
         return _Weighted(client, exchange)
 
+    def counts(self, name: str) -> dict[str, int]:
+        """Returns what the engine of a model has done; see `sampling.state.Counts`."""
+        return self._lanes[name].engine.statistics()
+
     def sleep(self) -> None:
         """Frees the memory of all engines until there is work: an update needs it."""
         if self._scheduler is None:
