@@ -2,7 +2,9 @@
 
 `summary.json` has, for each kind of script, of the sandbox and of `subprocess`, which
 starts a Python for each and isolates nothing: `a_second` and `cpu_seconds` of a run,
-medians of rounds that alternate between the two. `layers` has the milliseconds of CPU
+medians of rounds that alternate between the two. `stages` has the milliseconds of CPU
+of a run in each of the sandbox's processes: the script's own, from the fork on, the
+zygote's, the supervisor's and the trainer's. `layers` has the milliseconds of CPU
 of an empty run in each layout, `mixed` what became of honest and hostile scripts that
 ran side by side.
 """
@@ -90,6 +92,7 @@ class BenchSandbox:
       rounds: How often each kind is measured.
       runs: Of each kind in a round, by kind; a tenth of them by `subprocess`.
       mixed: Honest and hostile scripts that run side by side.
+      hostile_share: How many of them are hostile.
       seed: Of their order.
     """
 
@@ -99,6 +102,7 @@ class BenchSandbox:
     rounds: int
     runs: Mapping[str, int]
     mixed: int
+    hostile_share: float
     seed: int
 
     def run(self, record: environment.Environment) -> None:
@@ -107,11 +111,17 @@ class BenchSandbox:
             record.note("sandbox", sandbox.isolation)
             with record.stage("throughput"):
                 speed = self._throughput(sandbox)
+            with record.stage("stages"):
+                stages = {
+                    kind: self._stages(sandbox, SCRIPTS[kind], count)
+                    for kind, count in self.runs.items()
+                }
             with record.stage("mixed"):
                 mixed = self._mixed(sandbox)
         with record.stage("layers"):
             layers = self._layers(sandbox.layout)
-        summary = {"throughput": speed, "layers": layers, "mixed": mixed}
+        summary = {"throughput": speed, "stages": stages, "layers": layers}
+        summary["mixed"] = mixed
         print(table(summary))
         results.write_text(self.workdir / "table.md", table(summary) + "\n")
         results.write_json(self.workdir / "summary.json", summary)
@@ -150,6 +160,24 @@ class BenchSandbox:
             raise RuntimeError(f"an honest script ended {bad[0].kind}: {bad[0].log}")
         return {"a_second": count / took, "cpu_seconds": cpu / count}
 
+    def _stages(self, sandbox: Sandbox, script: str, count: int) -> dict[str, float]:
+        """Returns the milliseconds of CPU of a run by process."""
+
+        def spent() -> dict[str, float]:
+            supervisors = sum(map(_own_cpu_seconds, sandbox.supervisors))
+            return {
+                "supervisor": supervisors,
+                "zygote": _cpu_seconds(sandbox.supervisors) - supervisors,
+                "trainer": time.process_time(),
+            }
+
+        before = spent()
+        done = sandbox.run([_job(script)] * count)
+        took = {name: now - before[name] for name, now in spent().items()}
+        took["script"] = sum(result.cpu_seconds for result in done)
+        took["zygote"] -= took["script"]  # its children are counted with it
+        return {name: 1000 * seconds / count for name, seconds in took.items()}
+
     def _plain(self, script: str, count: int) -> dict[str, float]:
         before, started = _children_cpu(), time.perf_counter()
         with futures.ThreadPoolExecutor(self.workers) as threads:
@@ -178,7 +206,12 @@ class BenchSandbox:
     def _mixed(self, sandbox: Sandbox) -> dict[str, Any]:
         """Runs honest scripts beside hostile ones; the honest must not notice."""
         rng = random.Random(self.seed)
-        kinds = [rng.choice([*SCRIPTS, "hostile"]) for _ in range(self.mixed)]
+        kinds = [
+            "hostile"
+            if rng.random() < self.hostile_share
+            else rng.choice(list(SCRIPTS))
+            for _ in range(self.mixed)
+        ]
         jobs = [
             _job(SCRIPTS.get(kind) or rng.choice(_HOSTILE), seed=i)
             for i, kind in enumerate(kinds)
@@ -225,14 +258,17 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _own_cpu_seconds(pid: int, *, ended_children: bool = False) -> float:
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = fields[11 : 15 if ended_children else 13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
 def _cpu_seconds(processes: Sequence[int]) -> float:
     """Returns the CPU of processes and of all that have come from them."""
     total = 0.0
     for pid in processes:
-        fields = (
-            pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        )
-        total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        total += _own_cpu_seconds(pid, ended_children=True)
         for listed in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
             total += _cpu_seconds(list(map(int, listed.read_text().split())))
     return total
@@ -252,6 +288,11 @@ def table(summary: Mapping[str, Any]) -> str:
             f"{ours['a_second'] / plain['a_second']:.1f} | "
             f"{1000 * ours['cpu_seconds']:.1f} | {1000 * plain['cpu_seconds']:.1f} |"
         )
+    names = ("script", "zygote", "supervisor", "trainer")
+    lines += ["", f"| CPU ms of | {' | '.join(names)} |", "|---|" + "---:|" * 4]
+    for kind, stages in summary["stages"].items():
+        cells = " | ".join(f"{stages[name]:.1f}" for name in names)
+        lines.append(f"| {kind} | {cells} |")
     lines += ["", "| an empty run in | CPU ms |", "|---|---:|"]
     lines += [f"| {name} | {ms:.1f} |" for name, ms in summary["layers"].items()]
     mixed = summary["mixed"]

@@ -35,6 +35,7 @@ def _sandbox(
         rounds=config.rounds,
         runs=runs,
         mixed=config.mixed,
+        hostile_share=config.hostile_share,
         seed=config.seed,
     )
 

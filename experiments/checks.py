@@ -40,7 +40,7 @@ _RANGES = {
     "between 0 and 1": (
         lambda x: 0 <= x <= 1,
         {"clip_low", "max_malformed_share", "max_repetition", "min_mass"}
-        | {"min_score", "topics_share"},
+        | {"hostile_share", "min_score", "topics_share"},
     ),
     "at least 0 and below 1": (lambda x: 0 <= x < 1, {"b1", "b2"}),
     "-1 or at least 1": (lambda x: x == -1 or x >= 1, {"data"}),

@@ -23,4 +23,5 @@ def get_config() -> mlc.ConfigDict:
     config.rounds = 5
     config.runs = dict(empty=200, json=100, pandas=60, datasets=40)  # in a round
     config.mixed = 1000
+    config.hostile_share = 0.2  # of them
     return config

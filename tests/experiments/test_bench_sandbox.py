@@ -14,7 +14,7 @@ from tests.experiments.conftest import ROOT
 
 def _config():
     config = config_file.get_config()
-    config.rounds, config.mixed = 1, 12
+    config.rounds, config.mixed, config.hostile_share = 1, 12, 0.4
     config.runs.update(empty=4, json=2, pandas=2, datasets=2)
     config.sandbox.update(cpu_seconds=1.0, wall_seconds=5.0)
     return config
@@ -29,6 +29,9 @@ def test_both_programs_run_every_script_and_the_honest_do_not_notice(tmp_path, c
     for programs in summary["throughput"].values():
         for figures in programs.values():
             assert figures["a_second"] > 0 and figures["cpu_seconds"] > 0
+    for stages in summary["stages"].values():
+        assert stages["script"] > 0 and stages["trainer"] > 0
+        assert set(stages) == {"script", "zygote", "supervisor", "trainer"}
     mixed = summary["mixed"]
     assert mixed["honest_ok"] == mixed["honest"] > 0
     assert set(mixed["outputs"].values()) == {1}
