@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 import dataclasses
 import logging
+import os
 import pathlib
 import sys
 import tempfile
@@ -90,8 +91,8 @@ class Sandbox:
             threads at once.
 
         Raises:
-          ValueError: If there is no such guarantee, distribution or outer sandbox, or
-            too many scripts are to share a supervisor.
+          ValueError: If there is no such guarantee, distribution, outer sandbox or
+            directory, or too many scripts are to share a supervisor.
         """
         if workers_per_supervisor > users.MOST:
             raise ValueError(
@@ -106,6 +107,8 @@ class Sandbox:
         self._workers, self._share = workers, workers_per_supervisor
         self._limits, self._outer, self._require = limits, outer, require
         scratch = scratch or pathlib.Path(tempfile.gettempdir())
+        if not scratch.is_dir() or not os.access(scratch, os.W_OK):
+            raise ValueError(f"scratch: {scratch} is no directory to write to")
         self._common = {
             "limits": dataclasses.asdict(limits),
             "scratch": str(scratch.resolve()),

@@ -66,6 +66,7 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
             {"turns.apart": True, "prompt.toolkit": True},
             r"config\.turns=.*asking for scripts takes \d+ tokens of the \d+ that",
         ),
+        ({"sandbox.scratch": "/dev/null"}, r"config\.sandbox=.*null is no directory"),
         ({"sandbox.outer": "docker"}, r"config\.sandbox=.*outer: 'docker' is none of"),
         ({"sandbox.importable": ("nix",)}, r"config\.sandbox=.*to import.*nix"),
         ({"sandbox.workers_per_supervisor": 17}, r"config\.sandbox=.*at most 16 scr"),
