@@ -20,6 +20,24 @@ from tests.sandbox.real_sources import Raw
 Pair = tuple[str, str]
 """What the user says in the first turn and what the assistant answers to it."""
 
+# Beginnings and ends that many templates share.
+LOAD = """
+from aidp import *
+
+ds = load_remote_dataset("$id")
+"""
+TURNS = """
+        "dialogs": [
+            {"role": "user", "content": row["$user"]},
+            {"role": "assistant", "content": row["$assistant"]},
+        ],
+"""
+WRITE = """
+with open("data/processed/train.jsonl", "w") as f:
+    for row in rows:
+        f.write(json.dumps(row) + "\\n")
+"""
+
 _MORE = ("svamp", "aqua")  # so that a message about what exists has something to list
 
 

@@ -23,16 +23,11 @@ def _wrong(*names):
 
 
 _DUMP = 'dump_dataset(ds, "data/processed/train.jsonl")'
-_LOAD = """
-from aidp import *
-
-ds = load_remote_dataset("$id")
-"""
 _TOOLKIT = [
     *real_recipes.cross(
         "the user's column of format_to_sharegpt",
         _wrong("gsm8k", "svamp", "pubmedqa", "cruxeval", "navigate"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, user_map="$wrong", assistant_map="$assistant")
 {_DUMP}
 """,
@@ -48,7 +43,7 @@ ds = format_to_sharegpt(ds, user_map="$wrong", assistant_map="$assistant")
             "atkins": {"wrong": "solution"},
             "dates": {"wrong": "output"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, user_map="$user", assistant_map="$wrong")
 {_DUMP}
 """,
@@ -95,7 +90,7 @@ train = load_remote_dataset("$id", "$config", split="$split")
     *real_recipes.cross(
         "select_by_filter",
         _wrong("gsm8k", "stat"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = select_by_filter(
     ds,
     lambda row: 20 < len(row["$wrong"]) < 800,
@@ -109,7 +104,7 @@ ds = select_by_filter(
     *real_recipes.cross(
         "map_rows",
         {"pubmedqa": {"wrong": "context"}, "solutions": {"wrong": "answer"}},
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 def convert(row):
     return {{
         "user": str(row["$wrong"]) + row["$user"],
@@ -126,7 +121,7 @@ ds = map_rows(ds, convert)
     *real_recipes.cross(
         "filter_by_length",
         _wrong("svamp", "cruxeval"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = filter_by_length(ds, "$wrong", min_chars=20, max_chars=2000)
 {_DUMP}
 """,
@@ -137,7 +132,7 @@ ds = filter_by_length(ds, "$wrong", min_chars=20, max_chars=2000)
     *real_recipes.cross(
         "select_columns",
         _wrong("navigate", "mawps"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = select_columns(ds, {{"$wrong": "user", "$assistant": "assistant"}})
 ds = format_to_sharegpt(ds, "user", "assistant")
 {_DUMP}
@@ -152,7 +147,7 @@ ds = format_to_sharegpt(ds, "user", "assistant")
             "gsm8k": {"how": "text_hash", "wrong": "text"},
             "aqua": {"how": "minhash", "wrong": "Question"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = deduplicate_by_$how(ds, text_map="$wrong")
 ds = format_to_sharegpt(ds, "$user", "$assistant")
 {_DUMP}
@@ -168,7 +163,7 @@ ds = format_to_sharegpt(ds, "$user", "$assistant")
             "dates": {"ask": "filter_with_llm", "wrong": "question"},
             "atkins": {"ask": "generate_dataset_with_llm", "wrong": "prompt"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = $ask(ds, "Is this a hard question?", user_map="$wrong")
 """,
         kind="runtime_error",
@@ -178,7 +173,7 @@ ds = $ask(ds, "Is this a hard question?", user_map="$wrong")
     *real_recipes.cross(
         "a column that has been renamed before",
         ("svamp",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = select_columns(ds, {{"Body": "body", "Question": "question", "Answer": "answer"}})
 ds = format_to_sharegpt(
     ds, lambda row: row["Body"] + " " + row["question"], "answer"
@@ -192,7 +187,7 @@ ds = format_to_sharegpt(
     *real_recipes.cross(
         "a column that map_rows has not kept",
         ("gsm8k",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = map_rows(ds, lambda row: {{"prompt": row["question"]}})
 ds = format_to_sharegpt(ds, "prompt", lambda row: row["answer"].split("####")[-1])
 {_DUMP}
@@ -211,7 +206,7 @@ _DATASETS = [
             "stat": {"call": 'select_columns(["question"])', "wrong": "question"},
             "mawps": {"call": 'sort("length")', "wrong": "length"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = ds.$call
 {_DUMP}
 """,
@@ -222,7 +217,7 @@ ds = ds.$call
     *real_recipes.cross(
         "datasets: a column of the whole",
         {"cruxeval": {"wrong": "program"}, "gsm8k": {"wrong": "train"}},
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 texts = ds["$wrong"]
 print(len(texts), texts[0])
 """,
@@ -233,7 +228,7 @@ print(len(texts), texts[0])
     *real_recipes.cross(
         "datasets: map",
         _wrong("gsm8k", "pubmedqa"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 def to_dialogs(example):
     return {{"dialogs": [
         {{"role": "user", "content": example["$wrong"]}},
@@ -250,7 +245,7 @@ ds.to_json("data/processed/train.jsonl")
     *real_recipes.cross(
         "datasets: filter",
         {"svamp": {"wrong": "type"}, "navigate": {"wrong": "answer"}},
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = ds.filter(lambda example: example["$wrong"] not in ("", None))
 print(ds)
 """,
@@ -265,7 +260,7 @@ _PLAIN = [
         _wrong("cruxeval", "aqua"),
         f"""
 import json
-{_LOAD}
+{real_recipes.LOAD}
 with open("data/processed/train.jsonl", "w") as f:
     for row in ds:
         f.write(json.dumps({{"dialogs": [
@@ -280,7 +275,7 @@ with open("data/processed/train.jsonl", "w") as f:
     *real_recipes.cross(
         "rows as objects",
         ("gsm8k",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 pairs = [(row.question, row.answer) for row in ds]
 """,
         kind="runtime_error",
@@ -290,7 +285,7 @@ pairs = [(row.question, row.answer) for row in ds]
     *real_recipes.cross(
         "pandas: one column",
         _wrong("mawps", "stat"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 df = ds.to_pandas()
 df = df[df["$wrong"].str.len() > 30]
 """,
@@ -301,7 +296,7 @@ df = df[df["$wrong"].str.len() > 30]
     *real_recipes.cross(
         "pandas: several columns",
         {"svamp": {"wrong": "Solution"}},
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 df = ds.to_pandas()[["$user", "$wrong"]]
 df.columns = ["user", "assistant"]
 """,
@@ -317,7 +312,7 @@ df.columns = ["user", "assistant"]
             "atkins": {"call": 'sort_values("difficulty")', "wrong": "difficulty"},
             "pubmedqa": {"call": 'groupby("answer").head(9)', "wrong": "answer"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 df = ds.to_pandas()
 df = df.$call
 """,
@@ -328,7 +323,7 @@ df = df.$call
     *real_recipes.cross(
         "pandas: itertuples",
         ("dates",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 rows = [
     {{"u": row.input, "a": row.output}}
     for row in ds.to_pandas().itertuples()

@@ -5,11 +5,6 @@ The log has to show the line at which it became too much, or what was too large.
 
 from tests.sandbox import real_recipes
 
-_LOAD = """
-from aidp import *
-
-ds = load_remote_dataset("$id")
-"""
 _TURNS = """
 def turns(user, assistant):
     return {"dialogs": [
@@ -21,7 +16,7 @@ _MEMORY = [
     *real_recipes.cross(
         "rows doubled until there are enough",
         ("gsm8k", "stat"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 rows = ds.to_list()
 while len(rows) < 100_000_000:
     rows = rows + rows
@@ -34,7 +29,7 @@ dump_dataset(format_to_sharegpt(rows, "$user", "$assistant"), "data/processed/a.
     *real_recipes.cross(
         "a list that grows while it is read",
         ("svamp", "pubmedqa"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 rows = ds.to_list()
 for row in rows:
     rows.append({{**row, "$user": row["$user"] + " Think step by step."}})
@@ -46,7 +41,7 @@ for row in rows:
     *real_recipes.cross(
         "a table of words by rows",
         ("gsm8k", "pubmedqa"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import numpy as np
 
 vocabulary = {{}}
@@ -62,7 +57,7 @@ counts = np.zeros((len(ds), 100 * len(vocabulary)), dtype=np.float64)
     *real_recipes.cross(
         "the similarity of all pairs",
         ("gsm8k",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import numpy as np
 
 rng = np.random.default_rng(0)
@@ -76,7 +71,7 @@ similar = (vectors @ vectors.T) > 0.9
     *real_recipes.cross(
         "pandas: a join without a key",
         ("gsm8k", "mawps"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import pandas as pd
 
 df = ds.to_pandas()
@@ -90,7 +85,7 @@ pairs = pairs[pairs["$user_x"] < pairs["$user_y"]]
     *real_recipes.cross(
         "all pairs as a list",
         ("gsm8k",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import itertools
 
 pairs = list(itertools.combinations(ds["$user"], 2))
@@ -103,7 +98,7 @@ print(len(pairs), "pairs")
     *real_recipes.cross(
         "a thousand copies of a dataset",
         ("gsm8k", "cruxeval"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = concatenate_datasets([ds] * 3000)
 print("oversampled to", len(ds))
 ds = format_to_sharegpt(ds, "$user", "$assistant")
@@ -116,7 +111,7 @@ dump_dataset(ds, "data/processed/train.jsonl")
     *real_recipes.cross(
         "a text multiplied",
         ("dates",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 context = "\\n\\n".join(ds["$user"])
 context = context * 100_000
 """,
@@ -127,7 +122,7 @@ context = context * 100_000
     *real_recipes.cross(
         "a function that calls itself for the next row",
         ("gsm8k", "svamp"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 def collect(i, found):
     if i == len(ds):
         return found
@@ -146,7 +141,7 @@ _DISK = [
         ("svamp", "aqua"),
         f"""
 import json
-{_LOAD}{_TURNS}
+{real_recipes.LOAD}{_TURNS}
 with open("data/processed/train.jsonl", "w") as f:
     while f.tell() < 10**9:
         for row in ds:
@@ -159,7 +154,7 @@ with open("data/processed/train.jsonl", "w") as f:
     *real_recipes.cross(
         "three times the largest source in one file",
         ("gsm8k",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, "$user", "$assistant")
 dump_dataset(concatenate_datasets([ds] * 3), "data/processed/train.jsonl")
 """,
@@ -170,7 +165,7 @@ dump_dataset(concatenate_datasets([ds] * 3), "data/processed/train.jsonl")
     *real_recipes.cross(
         "a file for each epoch",
         ("gsm8k", "pubmedqa"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, lambda row: str(dict(row)) * 2, "$assistant")
 for epoch in range(30):
     dump_dataset(ds.shuffle(seed=epoch), f"data/processed/epoch_{{epoch}}.jsonl")
@@ -181,7 +176,7 @@ for epoch in range(30):
     *real_recipes.cross(
         "numbers saved beside",
         ("solutions",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import numpy as np
 
 for i in range(40):
@@ -197,7 +192,7 @@ _OUTPUT = [
         ("gsm8k", "pubmedqa"),
         f"""
 import json
-{_LOAD}{_TURNS}
+{real_recipes.LOAD}{_TURNS}
 prompt = "\\n\\n".join(str(row) for row in ds)
 with open("data/processed/train.jsonl", "w") as f:
     f.write(json.dumps(turns("Solve all of these.\\n" + prompt, "Done.")) + "\\n")
@@ -210,7 +205,7 @@ with open("data/processed/train.jsonl", "w") as f:
         ("svamp", "cruxeval"),
         f"""
 import json
-{_LOAD}
+{real_recipes.LOAD}
 chat = []
 for row in list(ds) * 8:
     chat.append({{"role": "user", "content": row["$user"]}})
@@ -225,7 +220,7 @@ json.dump({{"dialogs": chat}}, open("data/processed/chat.jsonl", "w"))
         ("gsm8k", "booleans"),
         f"""
 import json
-{_LOAD}{_TURNS}
+{real_recipes.LOAD}{_TURNS}
 with open("data/processed/train.jsonl", "w") as f:
     for i in range(10_500):
         row = ds[i % len(ds)]
@@ -237,7 +232,7 @@ with open("data/processed/train.jsonl", "w") as f:
     *real_recipes.cross(
         "more rows than are taken, in several files",
         ("mawps",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, "Equation", "Answer")
 for name in ("a", "b", "c", "d", "e", "f", "g"):
     dump_dataset(ds, f"data/processed/{{name}}.jsonl")
@@ -248,7 +243,7 @@ for name in ("a", "b", "c", "d", "e", "f", "g"):
     *real_recipes.cross(
         "everything printed",
         ("gsm8k",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 for i, row in enumerate(ds):
     print(i, row)
 raise SystemExit(f"checked {{len(ds)}} rows, none was good")
@@ -277,7 +272,7 @@ _PROCESSES = [
         f"""
 import concurrent.futures
 import multiprocessing
-{_LOAD}
+{real_recipes.LOAD}
 with $pool(4) as pool:
     lengths = list(pool.map(len, ds["$user"]))
 """,
@@ -288,7 +283,7 @@ with $pool(4) as pool:
     *real_recipes.cross(
         "a thread for each row",
         ("dates",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import threading
 import time
 

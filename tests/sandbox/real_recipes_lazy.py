@@ -6,27 +6,11 @@ The log has to say that no rows were found, or at which line Python gave up.
 from tests.sandbox import real_recipes
 
 _NOTHING = ("[no rows in data/processed/*.jsonl]",)
-_LOAD = """
-from aidp import *
-
-ds = load_remote_dataset("$id")
-"""
-_TURNS = """
-        "dialogs": [
-            {"role": "user", "content": row["$user"]},
-            {"role": "assistant", "content": row["$assistant"]},
-        ],
-"""
-_WRITE = """
-with open("data/processed/train.jsonl", "w") as f:
-    for row in rows:
-        f.write(json.dumps(row) + "\\n")
-"""
 _EMPTY = [
     *real_recipes.cross(
         "only looked at",
         ("gsm8k", "aqua"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 print(ds)
 print(ds.column_names)
 print(ds[0])
@@ -59,7 +43,7 @@ def main():
     *real_recipes.cross(
         "a filter that keeps nothing",
         {"gsm8k": {"than": "20000"}, "dates": {"than": "5000"}},
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = filter_by_length(ds, "$user", min_chars=$than)
 print("kept", len(ds))
 ds = format_to_sharegpt(ds, "$user", "$assistant")
@@ -71,7 +55,7 @@ dump_dataset(ds, "data/processed/train.jsonl")
     *real_recipes.cross(
         "an answer that the column never has",
         ("pubmedqa",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = select_by_filter(ds, lambda row: row["final_decision"] in ("Yes", "No"))
 ds = format_to_sharegpt(ds, "$user", "$assistant")
 dump_dataset(ds, "data/processed/yes_no.jsonl")
@@ -82,7 +66,7 @@ dump_dataset(ds, "data/processed/yes_no.jsonl")
     *real_recipes.cross(
         "every error passed over",
         ("mawps",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 rows = []
 for row in ds:
@@ -93,14 +77,14 @@ for row in ds:
         ]}})
     except Exception:
         pass
-{_WRITE}""",
+{real_recipes.WRITE}""",
         kind="no_output",
         says=_NOTHING,
     ),
     *real_recipes.cross(
         "a function that returns nothing",
         ("atkins",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 def clean(row):
     row["$user"] = row["$user"].strip()
 
@@ -114,12 +98,12 @@ dump_dataset(ds, "data/processed/train.jsonl")
     *real_recipes.cross(
         "the file is never closed, for the process ends first",
         ("thermo",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 import os
 f = open("data/processed/train.jsonl", "w")
 for row in ds:
-    f.write(json.dumps({{{_TURNS}}}) + "\\n")
+    f.write(json.dumps({{{real_recipes.TURNS}}}) + "\\n")
     break
 os._exit(0)
 """,
@@ -135,7 +119,7 @@ _ELSEWHERE = [
             "navigate": {"path": "data/train.jsonl"},
             "cruxeval": {"path": "processed/train.jsonl"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, "$user", "$assistant")
 dump_dataset(ds, "$path")
 print("done")
@@ -148,7 +132,7 @@ print("done")
         ("gsm8k",),
         f"""
 from pathlib import Path
-{_LOAD}
+{real_recipes.LOAD}
 out = Path("data/processed") / "$id"
 ds = format_to_sharegpt(ds, "$user", "$assistant")
 dump_dataset(ds, out / "train.jsonl")
@@ -165,9 +149,9 @@ dump_dataset(ds, out / "train.jsonl")
         f"""
 import json
 import os
-{_LOAD}
+{real_recipes.LOAD}
 os.makedirs("output", exist_ok=True)
-rows = [{{{_TURNS}}} for row in ds]
+rows = [{{{real_recipes.TURNS}}} for row in ds]
 json.dump(rows, open("output/train.json", "w"))
 """,
         kind="no_output",
@@ -178,7 +162,7 @@ json.dump(rows, open("output/train.json", "w"))
         {"svamp": {"path": "/data/processed"}, "aqua": {"path": "/workspace/data"}},
         f"""
 import os
-{_LOAD}
+{real_recipes.LOAD}
 os.makedirs("$path", exist_ok=True)
 """,
         kind="forbidden",
@@ -188,7 +172,7 @@ os.makedirs("$path", exist_ok=True)
     *real_recipes.cross(
         "a name without .jsonl",
         {"gsm8k": {"path": "train.json"}, "booleans": {"path": "train"}},
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, "$user", "$assistant")
 dump_dataset(ds, "data/processed/$path")
 """,
@@ -204,7 +188,7 @@ dump_dataset(ds, "data/processed/$path")
             "dates": {"call": "to_json", "file": "train.json"},
             "cruxeval": {"call": "save_to_disk", "file": "cruxeval"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, "$user", "$assistant")
 ds.$call("data/processed/$file")
 """,
@@ -218,7 +202,7 @@ _NO_PYTHON = [
         ("gsm8k", "aqua"),
         f"""
 ```python
-{_LOAD}
+{real_recipes.LOAD}
 dump_dataset(format_to_sharegpt(ds, "$user", "$assistant"), "data/processed/a.jsonl")
 ```
 """,
@@ -229,7 +213,7 @@ dump_dataset(format_to_sharegpt(ds, "$user", "$assistant"), "data/processed/a.js
     *real_recipes.cross(
         "the end of a markdown block",
         ("svamp",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 dump_dataset(format_to_sharegpt(ds, "$user", "$assistant"), "data/processed/a.jsonl")
 ```
 This script converts the dataset into the required format.
@@ -263,7 +247,7 @@ This script converts the dataset into the required format.
     *real_recipes.cross(
         "cut off in the middle of a line",
         {"mawps": {"end": "'"}, "dates": {"end": "{"}, "thermo": {"end": '"""'}},
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 def convert(row):
     return {{"user": row["$user"], "assistant": $end
 """,
@@ -278,7 +262,7 @@ def convert(row):
             "aqua": {"line": "\tx = 1\n        y = 2", "says": "inconsistent use of"},
             "solutions": {"line": '    print row["question"]', "says": "Missing paren"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 out = []
 for row in ds:
 $line
@@ -311,7 +295,7 @@ ds = load_remote_dataset(..., split="$split")
     *real_recipes.cross(
         "left unwritten",
         ("atkins",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 def convert(row):
     raise NotImplementedError("depends on the columns of $id")
 
@@ -324,7 +308,7 @@ ds = map_rows(ds, convert)
     *real_recipes.cross(
         "a question for the user",
         ("dates",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 n = int(input("How many rows do you want? "))
 dump_dataset(sample_dataset(ds, n), "data/processed/train.jsonl")
 """,

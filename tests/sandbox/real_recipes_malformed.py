@@ -6,27 +6,11 @@ formed and useless are not the sandbox's to judge: those end well.
 
 from tests.sandbox import real_recipes
 
-_LOAD = """
-from aidp import *
-
-ds = load_remote_dataset("$id")
-"""
-_TURNS = """
-        "dialogs": [
-            {"role": "user", "content": row["$user"]},
-            {"role": "assistant", "content": row["$assistant"]},
-        ],
-"""
-_WRITE = """
-with open("data/processed/train.jsonl", "w") as f:
-    for row in rows:
-        f.write(json.dumps(row) + "\\n")
-"""
 RECIPES = [
     *real_recipes.cross(
         "rows as they were loaded",
         ("gsm8k", "pubmedqa"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 dump_dataset(ds, "data/processed/train.jsonl")
 """,
         kind="ok",
@@ -42,14 +26,14 @@ dump_dataset(ds, "data/processed/train.jsonl")
             "navigate": {"row": '{"dialogs": {"user": user, "assistant": assistant}}'},
             "booleans": {"row": '[{"dialogs": [user, assistant]}]'},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 rows = []
 for row in ds:
     user = {{"role": "user", "content": row["$user"]}}
     assistant = {{"role": "assistant", "content": row["$assistant"]}}
     rows.append($row)
-{_WRITE}""",
+{real_recipes.WRITE}""",
         kind="ok",
         says=('train.jsonl, line 1: a row must be an object with a list "dialogs"',),
         malformed=None,
@@ -57,14 +41,14 @@ for row in ds:
     *real_recipes.cross(
         "other names of the fields of a turn",
         ("cruxeval",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 rows = [
     {{"dialogs": [{{"from": "human", "value": r["$user"]}},
                   {{"from": "gpt", "value": r["$assistant"]}}]}}
     for r in ds
 ]
-{_WRITE}""",
+{real_recipes.WRITE}""",
         kind="ok",
         says=('line 1: a turn must be an object with "role" and "content"',),
         malformed=None,
@@ -77,7 +61,7 @@ rows = [
             "instruct": {"roles": "'system', 'assistant'"},
             "thermo": {"roles": "'user', 'user'"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 rows = [
     {{"dialogs": [
@@ -86,7 +70,7 @@ rows = [
     ]}}
     for row in ds
 ]
-{_WRITE}""",
+{real_recipes.WRITE}""",
         kind="ok",
         says=("line 1: roles must alternate from user to assistant, got [$roles]",),
         malformed=None,
@@ -97,7 +81,7 @@ rows = [
             "svamp": {"column": "Answer", "shown": "51.0"},
             "solutions": {"column": "6b_finetuning", "shown": "{'is_correct': False"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 rows = [
     {{"dialogs": [
@@ -106,7 +90,7 @@ rows = [
     ]}}
     for row in ds
 ]
-{_WRITE}""",
+{real_recipes.WRITE}""",
         kind="ok",
         says=("line 1: content must be text, got ", "$shown"),
         malformed=None,
@@ -114,9 +98,9 @@ rows = [
     *real_recipes.cross(
         "one list of all rows in one line",
         ("stat",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
-data = [{{{_TURNS}}} for row in ds]
+data = [{{{real_recipes.TURNS}}} for row in ds]
 with open("data/processed/train.jsonl", "w") as f:
     json.dump(data, f)
 """,
@@ -127,9 +111,9 @@ with open("data/processed/train.jsonl", "w") as f:
     *real_recipes.cross(
         "indented json",
         ("navigate", "atkins"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
-data = [{{{_TURNS}}} for row in ds]
+data = [{{{real_recipes.TURNS}}} for row in ds]
 with open("data/processed/train.jsonl", "w") as f:
     json.dump(data, f, indent=2)
 """,
@@ -139,10 +123,10 @@ with open("data/processed/train.jsonl", "w") as f:
     *real_recipes.cross(
         "Python's text of a row in place of json",
         ("aqua",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 with open("data/processed/train.jsonl", "w") as f:
     for row in ds:
-        f.write(str({{{_TURNS}}}) + "\\n")
+        f.write(str({{{real_recipes.TURNS}}}) + "\\n")
 """,
         kind="invalid_output",
         says=("[train.jsonl, line 1 is not JSON: Expecting property name enclosed",),
@@ -150,11 +134,11 @@ with open("data/processed/train.jsonl", "w") as f:
     *real_recipes.cross(
         "all rows in one line, without ends of lines",
         ("dates",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 with open("data/processed/train.jsonl", "w") as f:
     for row in ds:
-        f.write(json.dumps({{{_TURNS}}}))
+        f.write(json.dumps({{{real_recipes.TURNS}}}))
 """,
         kind="invalid_output",
         says=("[train.jsonl, line 1 is not JSON: Extra data",),
@@ -162,17 +146,17 @@ with open("data/processed/train.jsonl", "w") as f:
     *real_recipes.cross(
         "not a number",
         ("mawps-dev",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
-rows = [{{{_TURNS}"score": float("nan")}} for row in ds]
-{_WRITE}""",
+rows = [{{{real_recipes.TURNS}"score": float("nan")}} for row in ds]
+{real_recipes.WRITE}""",
         kind="invalid_output",
         says=("[train.jsonl, line 1 is not JSON: NaN is no JSON]",),
     ),
     *real_recipes.cross(
         "one row",
         ("gsm8k", "cruxeval"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds.select([0]), "$user", "$assistant")
 dump_dataset(ds, "data/processed/train.jsonl")
 """,
@@ -191,7 +175,7 @@ rows = [
     ]}}
     for i in range(100)
 ]
-{_WRITE}""",
+{real_recipes.WRITE}""",
         kind="ok",
         pairs=lambda rows, raw: [
             (f"What is {i} + {i}?", f"\\boxed{{{2 * i}}}") for i in range(100)
@@ -200,7 +184,7 @@ rows = [
     *real_recipes.cross(
         "columns that are got without looking",
         ("svamp", "navigate"),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 import json
 rows = [
     {{"dialogs": [
@@ -209,7 +193,7 @@ rows = [
     ]}}
     for row in ds
 ]
-{_WRITE}""",
+{real_recipes.WRITE}""",
         kind="ok",
         pairs=lambda rows, raw: [("", "")] * len(rows),
     ),

@@ -5,16 +5,11 @@ The log has to show the value, and of which row where it came from one.
 
 from tests.sandbox import real_recipes
 
-_LOAD = """
-from aidp import *
-
-ds = load_remote_dataset("$id")
-"""
 _TYPES = [
     *real_recipes.cross(
         "a column inside of a column",
         ("solutions",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = map_rows(ds, lambda row: {{
     "q": row["question"],
     "a": row["175b_verification"]["answer"],
@@ -27,7 +22,7 @@ ds = map_rows(ds, lambda row: {{
     *real_recipes.cross(
         "a list taken for a dictionary",
         ("instruct",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(
     ds,
     user_map="instruction",
@@ -45,7 +40,7 @@ ds = format_to_sharegpt(
     *real_recipes.cross(
         "a number taken for text",
         ("svamp",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = select_by_filter(ds, lambda row: len(row["Answer"]) > 0)
 """,
         kind="runtime_error",
@@ -55,7 +50,7 @@ ds = select_by_filter(ds, lambda row: len(row["Answer"]) > 0)
     *real_recipes.cross(
         "a list taken for text",
         ("aqua",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 def options(row):
     return [o.strip() for o in row["options"].split(",")]
 
@@ -68,7 +63,7 @@ ds = map_rows(ds, lambda row: {{"q": row["question"], "options": options(row)}})
     *real_recipes.cross(
         "a mark that the answers do not have",
         ("solutions",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = map_rows(
     ds,
     lambda row: {{"q": row["question"], "a": row["ground_truth"].split("####")[1]}},
@@ -81,7 +76,7 @@ ds = map_rows(
     *real_recipes.cross(
         "text that is not always a number",
         ("atkins",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = map_rows(
     ds, lambda row: {{"u": row["problem_text"], "a": float(row["answer_latex"])}}
 )
@@ -103,7 +98,7 @@ _ARGUMENTS = [
             "svamp": {"call": "split_dataset", "n": "len(ds) * 0.9"},
             "aqua": {"call": "sample_dataset", "n": "'100'"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 part = $call(ds, n=$n, seed=42)
 """,
         kind="runtime_error",
@@ -116,7 +111,7 @@ part = $call(ds, n=$n, seed=42)
             "gsm8k": {"weights": "[0.5, 0.3, 0.2]"},
             "mawps": {"weights": "{'gsm8k': 0.7, 'svamp': 0.3}"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 other = load_remote_dataset("deepmind/aqua_rat")
 mixed = mix_datasets([ds, other], weights=$weights, n=300)
 """,
@@ -127,7 +122,7 @@ mixed = mix_datasets([ds, other], weights=$weights, n=300)
     *real_recipes.cross(
         "a threshold in percent",
         ("svamp",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = deduplicate_by_minhash(ds, "$user", threshold=85)
 """,
         kind="runtime_error",
@@ -143,7 +138,7 @@ ds = deduplicate_by_minhash(ds, "$user", threshold=85)
             "stat": {"given": "(row for row in ds)", "got": "generator"},
             "dates": {"given": "split_dataset(ds, 50)", "got": "tuple"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt($given, "$user", "$assistant")
 """,
         kind="runtime_error",
@@ -153,7 +148,7 @@ ds = format_to_sharegpt($given, "$user", "$assistant")
     *real_recipes.cross(
         "a list of columns for one",
         ("pubmedqa",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = format_to_sharegpt(ds, ["CONTEXTS", "QUESTION"], "$assistant")
 """,
         kind="runtime_error",
@@ -166,7 +161,7 @@ ds = format_to_sharegpt(ds, ["CONTEXTS", "QUESTION"], "$assistant")
             "gsm8k": {"made": "(row['question'], row['answer'])", "got": "tuple"},
             "cruxeval": {"made": "row['code'].strip()", "got": "str"},
         },
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = map_rows(ds, lambda row: $made)
 """,
         kind="runtime_error",
@@ -176,7 +171,7 @@ ds = map_rows(ds, lambda row: $made)
     *real_recipes.cross(
         "columns of the same name and another type",
         ("aqua",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 letters = select_columns(ds, {{"question": "q", "correct": "a"}})
 numbers = select_columns(
     load_remote_dataset("arkilpatel/svamp"), {{"Question": "q", "Answer": "a"}}
@@ -190,7 +185,7 @@ ds = concatenate_datasets([letters, numbers])
     *real_recipes.cross(
         "datasets that are not in a list",
         ("navigate",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = concatenate_datasets(ds, load_remote_dataset("arkilpatel/svamp"))
 """,
         kind="runtime_error",
@@ -200,7 +195,7 @@ ds = concatenate_datasets(ds, load_remote_dataset("arkilpatel/svamp"))
     *real_recipes.cross(
         "the path before the dataset",
         ("booleans",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 dump_dataset("data/processed/train.jsonl", format_to_sharegpt(ds, "input", "target"))
 """,
         kind="runtime_error",
@@ -210,7 +205,7 @@ dump_dataset("data/processed/train.jsonl", format_to_sharegpt(ds, "input", "targ
     *real_recipes.cross(
         "more rows than there are",
         ("thermo",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = ds.shuffle(seed=0).select(range(500))
 """,
         kind="runtime_error",
@@ -220,7 +215,7 @@ ds = ds.shuffle(seed=0).select(range(500))
     *real_recipes.cross(
         "a thousands separator",
         ("gsm8k",),
-        f"""{_LOAD}
+        f"""{real_recipes.LOAD}
 ds = map_rows(ds, lambda row: {{"n": int(extract_final(row["answer"]))}})
 """,
         kind="runtime_error",
