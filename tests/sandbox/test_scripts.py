@@ -75,12 +75,12 @@ def test_a_flood_of_frames_is_cut_off(run):
     assert run(f"import os\nos.write(3, b'\\xff' * 9)\n{small.WRITE}").kind == "ok"
 
 
-@pytest.mark.parametrize("killed", ["trainer", "supervisor"])
+@pytest.mark.parametrize("killed", ["trainer", "supervisor", "zygote"])
 @pytest.mark.parametrize("layout", [small.available()[0], small.PLAIN], ids=str)
 def test_nothing_survives_a_kill_and_the_next_start_sweeps_the_rest(
     tmp_path, killed, layout
 ):
-    """Killed with -9, neither leaves a process, a lock, or after that a directory."""
+    """Killed with -9, none leaves a process, a lock, or after that a directory."""
     program = f"""
 import pathlib, sys
 sys.path.insert(0, {str(pathlib.Path(__file__).parents[2])!r})
@@ -103,19 +103,39 @@ with small.only({layout!r}), made as sandbox:
         found = small.descendants(trainer.pid)
         time.sleep(1.0)
     assert len(found) >= 3
-    if killed == "supervisor":
+    if killed == "zygote":  # a new one runs the script again
+        zygote = next(pid for pid in found if _is_zygote(pid))
+        gone = [zygote, *small.descendants(zygote)]
+        assert len(gone) == 2
+        os.kill(zygote, signal.SIGKILL)
+        _wait_for_the_end(gone, deadline)
+        assert trainer.poll() is None
+        found += small.descendants(trainer.pid)
+    elif killed == "supervisor":
         os.kill(supervisor, signal.SIGKILL)
+    if killed != "trainer":
         trainer.terminate()
     else:
         trainer.kill()
     trainer.wait()
-    left = [pathlib.Path(f"/proc/{pid}") for pid in found]
-    while any(map(_alive, left)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(_alive, left))
+    _wait_for_the_end(found, deadline)
     with small.only(layout), small.started(scratch=tmp_path):
         assert len(list(tmp_path.iterdir())) == (0 if layout.namespaces else 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def _is_zygote(pid):
+    """Says whether this is the process that scripts are forked from."""
+    asked = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    return b"zygote.main" in asked and program != "bwrap"
+
+
+def _wait_for_the_end(pids, deadline):
+    left = [pathlib.Path(f"/proc/{pid}") for pid in pids]
+    while any(map(_alive, left)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_alive, left))
 
 
 def _alive(process):
