@@ -52,7 +52,7 @@ from experiments import environment  # noqa: E402
 from experiments import report  # noqa: E402
 from experiments import results  # noqa: E402
 from experiments import workdirs  # noqa: E402
-from sandbox import pool as sandbox_pool  # noqa: E402
+from sandbox.isolation import CannotStart  # noqa: E402
 
 # lock_config: naming a field that the file does not have is an error.
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
@@ -144,7 +144,7 @@ def _run(config, workdir: pathlib.Path) -> None:
         except preemption.Preempted:
             print(f"Told to stop: saved in {workdir}; the same command goes on.")
             return
-        except sandbox_pool.CannotStart as error:
+        except CannotStart as error:
             raise checks.UserError(f"config.sandbox: {error}") from error
         finally:
             record.note("attention, lost", kernels.said())

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent import futures
 import dataclasses
-import logging
 import os
 import pathlib
 import sys
@@ -20,6 +19,7 @@ from typing import Any, Self
 
 from sandbox import canary
 from sandbox import channel
+from sandbox import isolation
 from sandbox import layout as layouts
 from sandbox import packages
 from sandbox import users
@@ -30,15 +30,10 @@ from sandbox.job import Result
 from sandbox.layout import GUARANTEES
 from sandbox.pair import Pair
 
-_LOG = logging.getLogger(__name__)
 _ATTEMPTS = 2  # of a recipe whose supervisor dies
 
 Reply = tuple[str, int]
 """What a language model answers, and of how many tokens that is."""
-
-
-class CannotStart(RuntimeError):
-    """This platform lacks what nothing runs without, or what is required."""
 
 
 @dataclasses.dataclass
@@ -135,10 +130,18 @@ class Sandbox:
           CannotStart: If they are not, or if something is missing, naming it.
         """
         if sys.platform != "linux":
-            raise CannotStart(f"the sandbox needs Linux, this is {sys.platform}")
+            raise isolation.CannotStart(
+                f"the sandbox needs Linux, this is {sys.platform}"
+            )
         self._answering = futures.ThreadPoolExecutor(self._workers, "llm")
         try:
-            self._open()
+            found = isolation.settle(
+                self._candidates or layouts.candidates(self._outer),
+                self._common["readable"],
+                self._open,
+            )
+            self.layout, self.isolation = found.layout, found.record()
+            found.require(self._require)
         except BaseException:
             self.__exit__()
             raise
@@ -156,41 +159,21 @@ class Sandbox:
         self._candidates = [layout]
         return self
 
-    def _open(self) -> None:
-        """Starts in the best layout whose canaries survive."""
-        instead: dict[str, str] = {}
-        for layout in self._candidates or layouts.candidates(self._outer):
-            problem = layouts.obstacle(layout, self._common["readable"])
-            if not problem:
-                self._settings = self._common | {"layout": dataclasses.asdict(layout)}
-                try:
-                    lost = self._start_all()
-                    if not layout.without:
-                        self._prove(lost)
-                    break
-                except RuntimeError as error:
-                    self._stop()
-                    problem = str(error)
-            instead[str(layout)] = problem
-        else:
-            reasons = "\n".join(f"{name}: {why}" for name, why in instead.items())
-            raise CannotStart(f"the sandbox cannot start:\n{reasons}")
-        self.layout = layout
-        self.isolation = {
-            "layout": str(layout),
-            "lost": {name: GUARANTEES[name] for name in lost},
-            "not to be had": {
-                name: why.strip().splitlines()[-1] for name, why in instead.items()
-            },
-        }
-        if lost:
-            _LOG.warning("the sandbox has %s and lacks %s", layout, ", ".join(lost))
-        for name in self._require:
-            if name in lost:
-                raise CannotStart(
-                    f"the sandbox is to hold {name!r} ({GUARANTEES[name]}), and cannot:"
-                    f" it has {layout}, because of {self.isolation['not to be had']}"
-                )
+    def _open(self, layout: layouts.Layout) -> Sequence[str]:
+        """Starts in a layout. Returns which guarantees that does not hold.
+
+        Raises:
+          RuntimeError: If it cannot be had, or does not hold.
+        """
+        self._settings = self._common | {"layout": dataclasses.asdict(layout)}
+        try:
+            lost = self._start_all()
+            if not layout.without:
+                self._prove(lost)
+        except RuntimeError:
+            self._stop()
+            raise
+        return lost
 
     def _start_all(self) -> Sequence[str]:
         """Starts all supervisors. Returns which guarantees they do not hold."""
