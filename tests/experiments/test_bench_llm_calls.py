@@ -14,7 +14,7 @@ from tests.experiments.conftest import ROOT
 def _config():
     config = config_file.get_config()
     config.recipes, config.calls, config.flooding = 4, 5, 1
-    config.sandbox.llm_calls = 200
+    config.sandbox.update(llm_calls=200, cpu_seconds=1.0, wall_seconds=20.0)
     config.generator.rows = 16
     config.architecture.num_layers = 1
     return config
