@@ -172,6 +172,11 @@ class Execution:
     peak_bytes: int = 0
     written_bytes: int = 0
 
+    @property
+    def verified(self) -> bool:
+        """Says whether its own checks, if it has any, found no fault; ours is none."""
+        return self.verification in ("ok", "", "sandbox_error")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GradedRow:

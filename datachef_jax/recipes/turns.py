@@ -14,7 +14,6 @@ from datachef_jax.types import Execution
 _PLAN_AGAIN = "Write the plan again, mended, in the same format."
 _SCRIPTS_AGAIN = "Write both Python blocks again, mended."
 _RECIPE_AGAIN = "Write the whole recipe again, mended, in the same format."
-_FINE = ("ok", "", "sandbox_error")  # or no script, or our own fault
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,11 +83,11 @@ class Turns:
         log, data = execution.log[-self.error_chars :], execution.dataset
         if execution.kind == "unparsed":
             return f"No recipe can be read from that: {log}"
-        if execution.kind not in _FINE:
+        if execution.kind not in ("ok", "sandbox_error"):
             return f"The processing script ended with {execution.kind}:\n{log}"
         if execution.kind == "ok" and not data.rows:
             return f"The rows break the training format: {data.first_error or log}"
-        if execution.verification not in _FINE:
+        if not execution.verified:
             return (
                 f"The verification script ended with {execution.verification}:\n{log}"
             )

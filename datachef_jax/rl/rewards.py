@@ -8,9 +8,6 @@ import numpy as np
 from datachef_jax import types
 
 
-_VERIFIED = ("ok", "", "sandbox_error")  # or there is no script, or it is our fault
-
-
 def rewards(
     verdicts: Sequence[types.Verdict],
     completions: Sequence[types.Completion],
@@ -52,7 +49,7 @@ def rewards(
     for row, verdict in enumerate(verdicts):
         match verdict.outcome:
             case "scored":
-                failed = executions[row].verification not in _VERIFIED
+                failed = not executions[row].verified
                 values[row] = verdict.score - lambda_unverified * failed
             case "empty":
                 values[row] = -lambda_empty

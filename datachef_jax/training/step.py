@@ -230,6 +230,7 @@ def _sample_groups(
     kept: unfinished.Unfinished,
 ) -> list[_Group]:
     """Does one round: from tasks to rewards."""
+    prompts = [stages.prompt(task) for task in tasks]
     asked = [task for task in tasks for _ in range(group_size)]
 
     def seeds(stage: int) -> Seeds:  # 0 samples; _LATER, 2 * _LATER ... further answers
@@ -253,12 +254,8 @@ def _sample_groups(
             state.step, f"{round_number}.{number}", sample, ready
         ),
     )
-    prompts = [stages.prompt(task) for task in tasks]
     written = writing.write(
-        prompts,
-        lambda number: seeds(_LATER * number),
-        means,
-        clock=clock,
+        prompts, lambda number: seeds(_LATER * number), means, clock=clock
     )
     pause()
     completions, executions = written.completions, written.executions
