@@ -1,5 +1,8 @@
 """Tests for datachef_jax/scoring/answers.py."""
 
+import ast
+import fractions
+import json
 import time
 
 from hypothesis import given
@@ -9,7 +12,21 @@ import pytest
 
 from datachef_jax.scoring import answers
 
-_CONTRACTS = ("plain", "boxed", "letter", "json")
+_SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "ages": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+)
+_CONTRACTS = ("plain", "boxed", "letter", "json", "code", _SCHEMA)
+
+
+_FUNCTION = "def f():\n    return 1"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +78,41 @@ _CONTRACTS = ("plain", "boxed", "letter", "json")
         ("json", "{answer: 1}", None),
         ("json", "", None),
         ("json", '{"answer": "\\ud83d\\ude00"}', "\N{GRINNING FACE}"),
+        ("code", "x = 1\n", "x = 1"),
+        ("code", "Sure:\n```python\ndef f():\n    return 1\n```\nDone.", _FUNCTION),
+        ("code", "```\n1 +\n```\nor\n```py\n1 + 1\n```", "1 + 1"),
+        ("code", "```\n1 + 1\n```\nor\n```py\n1 +\n```", None),
+        ("code", "```\nx = 1\n```\n```python\ny =", "x = 1"),
+        ("code", "```python\nx = 1", None),
+        ("code", "x = 1 ``` y", None),
+        ("code", "return the sum of both", None),
+        ("code", "# nothing", None),
+        ("code", "```\n```", None),
+        ("code", "", None),
+        ("code", "    x = 1", None),
+        ("code", "x = 1\0", None),
+        ("code", "x = '\ud800'", None),
+        ("code", "x = 1\n" * 20_000, None),  # longer than what is parsed
+        (_SCHEMA, '{"name": "Bo", "ages": [3]}', '{"ages": [3], "name": "Bo"}'),
+        (_SCHEMA, 'So: ```json\n{"name": "B\\u00f6"}\n```', '{"name": "Bö"}'),
+        (_SCHEMA, '{"name": 3} or [4] or {"name": "x"}.', '{"name": "x"}'),
+        (_SCHEMA, '{"name": "x"} or {"name": 3}', None),
+        (_SCHEMA, '[see above] {"name": "x"}', '{"name": "x"}'),
+        (_SCHEMA, '{"ages": [3]}', None),
+        (_SCHEMA, '{"name": "Bo", "ages": [-1]}', None),
+        (_SCHEMA, '{"name": "Bo", "age": 1}', None),
+        (_SCHEMA, '{"name": "Bo"', None),
+        (_SCHEMA, "Bo", None),
+        (_SCHEMA, "", None),
+        ('{"type": "integer"}', " 12 ", "12"),
+        ('{"type": "integer"}', "12.5", None),
+        ('{"type": "number"}', "NaN", None),
+        ('{"type": "number"}', "1e999", None),
+        ('{"type": "number", "multipleOf": 0.1}', "9" * 400, None),
+        ('{"type": "integer"}', "9" * 5000, None),
+        (' {"type": "array"}', "[[1], {}]", "[[1], {}]"),
+        ("{}", '{"answer": [1]} [2', '{"answer": [1]}'),
+        ("{}", '{"answer": [1], oops}', None),
     ],
 )
 def test_what_a_contract_reads(contract, text, expected):
@@ -105,15 +157,65 @@ def test_what_is_boxed_is_read_again(answer):
         assert answers.extract(answers.write(answer, "boxed"), "boxed") == answer
 
 
+def _parses(text):
+    try:
+        return bool(ast.parse(text).body)
+    except (SyntaxError, ValueError):
+        return False
+
+
+@settings(deadline=None)
+@given(
+    lines=st.lists(
+        st.sampled_from(["x = 1", "if x:", "    y = f(x)", "else:", "", "    pass"])
+    ),
+    before=st.sampled_from(["", "As ```x``` is:\n", "```\nz\n```\n"]),
+)
+def test_code_that_is_written_is_read_again(lines, before):
+    code = "\n".join(lines).strip("\n").rstrip()
+    expected = code if _parses(code) else None
+    assert answers.extract(before + answers.write(code, "code"), "code") == expected
+
+
+_TEXT = st.text('a{}[]",\\\n ö', max_size=4)
+_VALUES = st.recursive(
+    st.booleans() | st.integers() | _TEXT | st.floats(width=32),
+    lambda inner: st.lists(inner) | st.dictionaries(_TEXT, inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(value=_VALUES)
+def test_a_value_of_a_schema_is_read_again(value):
+    written = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    read = answers.extract(answers.write(written, "{}"), "{}")
+    assert read == (None if "Infinity" in written or "NaN" in written else written)
+    if isinstance(value, list | dict) and read is not None:
+        other = json.dumps(value, indent=1)
+        assert answers.extract(f"It is\n{other}\n.", "{}") == written
+
+
 @pytest.mark.parametrize("letter", "ABCDEF")
 def test_a_letter_is_read_again(letter):
     assert answers.extract(answers.write(letter, "letter"), "letter") == letter
 
 
-_PIECES = (
-    [r"\boxed{", "{", "}", '{"', '"answer"', ":", "[", "]", '"', "\\", " ", "1", ","]
-    + ["NaN", "-Infinity", "null", "$", "%", "/", r"\frac{", "1e9", "\ud800", "A"]
-)
+_PIECES = [
+    r"\boxed{",
+    "{",
+    "}",
+    '{"',
+    '"answer"',
+    ":",
+    "[",
+    "]",
+    '"',
+    "\\",
+    " ",
+    "1",
+    ",",
+] + ["NaN", "-Infinity", "null", "$", "%", "/", r"\frac{", "1e9", "\ud800", "A"]
 _NASTY = st.text() | st.lists(st.sampled_from(_PIECES)).map("".join)
 
 
@@ -145,8 +247,24 @@ def test_comparing_never_raises_and_is_symmetric_and_reflexive(a, b, metric):
         ("json", "{ " * 500_000),
         ("letter", "A" + ")" * 1_000_000),
         ("letter", "(" * 1_000_000),
+        ("code", "```\n" * 300_000),
+        ("code", "(" * 99_000),
+        ("code", "-" * 99_000 + "1"),
+        ("code", "a" + ".b" * 49_000),
+        ("code", "a" + "[0]" * 33_000),
+        ("code", "x=" * 49_000 + "1"),
+        ("code", "f(**" * 20_000),
+        ("code", "lambda:" * 14_000 + "1"),
+        ("code", "'" * 99_000),
+        ("{}", "[" * 19_000),
+        ("{}", "[1 " * 6_000),
+        ("{}", '["' * 9_000),
+        ("{}", '{"a":' * 3_000),
+        ("{}", "[" * 900 + "]" * 900),
+        ("{}", "[[1], 2 " * 2_000),
+        ("{}", "[" * 1_000_000),
     ],
-    ids=range(11),
+    ids=range(27),
 )
 def test_huge_texts_are_read_in_linear_time(contract, text):
     start = time.process_time()
@@ -232,6 +350,25 @@ def test_math_tells_these_apart(a, b):
 
 def test_numbers_are_text_to_exact_match():
     assert not answers.equal("7", "7.0", "exact_match")
+
+
+def test_numbers_are_exact():
+    assert answers.number(r"-\frac{1}{3}") == fractions.Fraction(-1, 3)
+    assert answers.number("$1,000.10") == fractions.Fraction(10001, 10)
+    assert answers.number("a third") is None
+
+
+def test_a_schema_may_not_look_elsewhere(tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    with pytest.raises(Exception, match="other.json"):
+        answers.extract("{}", json.dumps({"$ref": other.as_uri()}))
+
+
+@pytest.mark.parametrize("schema", ["{", '{"type": "text"}', '{"a": 1', "{'a': 1}"])
+def test_what_is_no_schema_is_refused(schema):
+    with pytest.raises(ValueError, match="is no JSON schema"):
+        answers.extract("{}", schema)
 
 
 @pytest.mark.parametrize(
