@@ -126,6 +126,34 @@ class Client(abc.ABC):
             ready(i)
         return scores
 
+    def prompt_logprobs(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        ready: Callable[[int], None] = ignore,
+    ) -> list[Float[np.ndarray, " following"]]:
+        """Returns how likely each token of each prompt is after those before it.
+
+        Args:
+          prompts: Token ids, at least one each.
+          ready: Told of each prompt that has been read, in this thread.
+
+        Returns:
+          float32 natural-log probabilities of all tokens of a prompt but its first,
+          under the model's own distribution.
+
+        Raises:
+          ValueError: If a prompt is empty or too long.
+        """
+        requests = [
+            Request(prompt=tuple(prompt), prompt_logprobs=True) for prompt in prompts
+        ]
+        read: list[np.ndarray] = [np.zeros(0, np.float32)] * len(prompts)
+        for i, part in self.serve(requests):
+            read[i] = np.asarray(part.scores.prompt, np.float32)
+            ready(i)
+        return read
+
 
 class Direct(Client):
     """An engine and its weights, driven in the caller's thread, one call at a time.
