@@ -59,12 +59,18 @@ def _block(source: Source, handling: Handling) -> list[str]:
     return lines + ["parts.append(ds)", ""]
 
 
-def compose(uses: Sequence[tuple[Source, Handling]], *, deduplicate: bool) -> Recipe:
+def compose(
+    uses: Sequence[tuple[Source, Handling]],
+    *,
+    deduplicate: bool,
+    then: Sequence[str] = (),
+) -> Recipe:
     """Returns the recipe that handles each source as told and joins the results.
 
     Args:
       uses: Sources in the order in which they are loaded, each with its handling.
       deduplicate: Whether rows with an equal question are removed at the end.
+      then: Lines of Python that do something else to `ds` before it is written.
     """
     items = tuple(
         PlanItem(
@@ -86,6 +92,7 @@ def compose(uses: Sequence[tuple[Source, Handling]], *, deduplicate: bool) -> Re
             "ds = deduplicate_by_text_hash(ds, text_map=lambda row:"
             ' row["dialogs"][0]["content"])'
         )
+    script += then
     script.append(f'dump_dataset(ds, "{_OUTPUT}")')
     end = "remove repeated questions, write." if deduplicate else "write."
     return Recipe(

@@ -1,5 +1,7 @@
 """Recipes by hand: the expert's, the single sources', and a span from bad to good."""
 
+from collections.abc import Sequence
+
 from datachef_jax.recipes import compose
 from datachef_jax.types import Recipe
 from datachef_jax.types import Source
@@ -23,6 +25,19 @@ def expert(task: Task) -> Recipe:
 def single_source(source: Source) -> Recipe:
     """Maps one source's question and answer and mends nothing."""
     return compose.compose([(source, source.plain)], deduplicate=False)
+
+
+def samples(task: Task, rows: Sequence[int]) -> dict[str, Recipe]:
+    """Returns recipes for some rows of what the expert would take, by name."""
+    uses = [(s, s.expert) for s in _good(task)]
+    return {
+        f"expert, {count} rows": compose.compose(
+            uses,
+            deduplicate=True,
+            then=[f"ds = sample_dataset(ds, min({count}, len(ds)))"],
+        )
+        for count in rows
+    }
 
 
 def variants(task: Task) -> dict[str, Recipe]:
