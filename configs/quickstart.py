@@ -67,11 +67,20 @@ def get_config() -> mlc.ConfigDict:
     )
     config.judge = dict(
         checkpoint=f"{_SHIPPED}/judge",
+        # The expected score over the grades, in one pass; the paper's judge reasons
+        # first ("reasoning"); "criteria" asks for each check of the rubric.
+        mode="expected",
         style="compact",
         max_chars=160,
         min_mass=0.5,  # ours: a verdict with less of it on the grades is unreadable
         max_prompt_tokens=256,
+        reasoning=dict(  # of a judge that reasons
+            max_new_tokens=512, temperature=0.6, rows=32
+        ),
     )
+    # A judge that grades the same rows and is never rewarded: fields as above; no
+    # checkpoint, no such judge.
+    config.held_out_judge = config.judge.to_dict() | dict(checkpoint="")
     config.generator = dict(  # answers the recipes' LLM calls; the paper: open
         checkpoint=f"{_SHIPPED}/judge",
         max_new_tokens=40,
@@ -102,7 +111,9 @@ def get_config() -> mlc.ConfigDict:
         reserve_bytes=2**30,  # of memory, left to all but the engines' pages
     )
     config.serving = dict(  # requests of all kinds share the devices
-        priorities=dict(policy=0, untrained=0, base=0, judge=1, generator=2),
+        priorities=dict(
+            policy=0, untrained=0, base=0, judge=1, generator=2, held_out_judge=3
+        ),
         rounds=32,  # tokens of each completion before another one's turn
         patience=1.0,  # seconds of waiting that count as one step of priority
     )
@@ -144,13 +155,20 @@ def get_config() -> mlc.ConfigDict:
     config.verifier = dict(
         rows_per_dataset=32,  # the paper draws 100
         max_malformed_share=0.2,  # ours: above it, the format penalty
+        # Which answers a program checks: "mini" solves the mini tasks' questions,
+        # "arithmetic" checks the equations that an answer states; or "none".
+        correctness="none",
         gates=dict(  # all ours
             max_chars=2000,
+            max_tokens=96,  # finetune.row_tokens
             repetition_ngram=3,
             repetition_min_tokens=60,
             max_repetition=0.7,
+            min_language=0.9,
+            near_duplicate=0.85,
             duplication_weight=1.0,
             contamination_weight=2.0,
+            flag_weights=dict(personal_data=0.0, unsafe=0.0),  # counted alone
             min_rows=450,
         ),
     )
@@ -173,6 +191,7 @@ def get_config() -> mlc.ConfigDict:
         max_engine_weight=2.0,
         micro_batch=16,
         updates_per_step=1,
+        worth="mean",  # of a verdict, as in the paper; or "lower_bound" of its interval
         lambda_empty=0.5,  # open in the paper
         lambda_format=0.5,  # open in the paper
         lambda_unverified=0.0,  # open in the paper: if a recipe's own checks fail
@@ -210,5 +229,7 @@ def get_config() -> mlc.ConfigDict:
         recipes=16,  # the paper: 32
         oracle=2,  # the paper: 8, of which an expert picks one
     )
+    # With a held-out judge: when its scores are said to stay behind those rewarded.
+    config.alarm = dict(window=12, min_rise=5.0, significance=0.05)
     config.checkpoint = dict(every_steps=1, keep=3)
     return config

@@ -4,6 +4,7 @@ Text lives on the host in frozen dataclasses, numbers live on the devices in a
 `NamedTuple`, which is a pytree without further ado. Nothing here computes.
 """
 
+import collections
 from collections.abc import Mapping
 import dataclasses
 import pathlib
@@ -85,8 +86,8 @@ class Task:
       instruction: What the model must learn, in words.
       benchmark: Name of the benchmark, e.g. "number_sorting-200".
       benchmark_description: What it asks and how an answer is written and compared.
-      contract: How an answer is written: "plain", "boxed", "letter" or "json";
-        see `scoring.answers`.
+      contract: How an answer is written: "plain", "boxed", "letter", "json", "code" or
+        a JSON schema; see `scoring.answers`.
       metric: "exact_match" or "math" (numbers are compared by value).
       examples: The benchmark. Never shown to a policy, never to be trained on.
       sources: The datasets that a recipe may draw on.
@@ -205,20 +206,32 @@ class Verdict:
         the training format: -lambda_format) or "unscored" (our own fault: the
         recipe neither counts nor learns).
       score: In [0, 1]: gated mean grade x the factors of the set's gates; DVS / 100.
-      judge_score: The same without any gate: mean grade of the judged rows.
+      interval: Ends of the 90 % bootstrap interval of the score, over the draw.
+      judge_score: The score without any gate: mean grade of the judged rows.
+      held_out_score: The score by the judge that is never rewarded; None without one.
       factors: Multiplier in [0, 1] of each gate on the whole set, by name.
       gates: Rows of the draw stopped by each row gate, by name.
+      found: Rows of the whole set that each set gate found, by name; "schema" counts
+        lines that are no rows.
       rows: The rows that were drawn, with their grades.
       note: For the log: what went wrong, or "".
     """
 
     outcome: str
     score: float = 0.0
+    interval: tuple[float, float] = (0.0, 0.0)
     judge_score: float = 0.0
+    held_out_score: float | None = None
     factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
     gates: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    found: Mapping[str, int] = dataclasses.field(default_factory=dict)
     rows: tuple[GradedRow, ...] = ()
     note: str = ""
+
+    @property
+    def grades(self) -> Mapping[str, int]:
+        """Returns how many of the drawn rows got each grade."""
+        return collections.Counter(row.grade for row in self.rows if row.grade)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -112,4 +112,3 @@ def table(summary: dict) -> str:
             f"{figures['peak_gib']:.2f} |"
         )
     return "\n".join(lines)
-

@@ -20,8 +20,14 @@ from datachef_jax.recipes import parse
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.text.tokenizer import ChatTokenizer
 from experiments import build_bench
+from experiments import build_bench_verifier
+from experiments import build_contamination
+from experiments import build_correlate
+from experiments import build_finetunes
 from experiments import build_mini
+from experiments import build_proxy
 from experiments import build_sandbox
+from experiments import build_student
 from experiments import checks
 from experiments import cold_start
 from experiments import compile
@@ -36,6 +42,7 @@ from experiments import sft
 from experiments import span
 from experiments import supervised
 from experiments import table1
+from experiments import verifiers
 
 
 class Experiment(Protocol):
@@ -73,17 +80,17 @@ def _table1(
     """Builds the experiment behind `configs/quickstart.py`."""
     checks.numbers(config)
     tokenizer = parts.tokenizer(config.tokenizer, root)
-    policy, base, judge, generator = models.load_each(
-        config, ("policy", "base", "judge", "generator"), tokenizer, root
-    )
+    names = ("policy", "base", "judge", "generator", *verifiers.held_out(config))
+    found = models.load_each(config, names, tokenizer, root)
+    loaded = dict(zip(names, found, strict=True))
+    policy, base = loaded["policy"], loaded["base"]
     style = parts.prompt_style(**config.prompt, apart=config.turns.apart)
     tasks = parts.tasks(config, workdir, root)
     held_out = parts.held_out(tasks, config.evaluation.tasks)
     parts.check_prompts(config, tasks, tokenizer, style)
     parts.check_questions(config, held_out, tokenizer)
 
-    loaded = dict(policy=policy, untrained=base, base=base)
-    loaded |= dict(judge=judge, generator=generator)
+    loaded["untrained"] = base  # it has read texts of all kinds of tasks, no recipe
     engines = parts.engines(config, loaded, tokenizer, root)
     sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
     shared = dict(
@@ -91,7 +98,13 @@ def _table1(
         decode=tokenizer.decode,
         conversation=parts.conversation(config, tokenizer, style),
         executor=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
-        verifier=parts.verifier(config, engines.client("judge"), tokenizer),
+        verifier=verifiers.verifier(
+            config,
+            engines.client("judge"),
+            tokenizer,
+            tasks,
+            held_out=verifiers.held_out_client(config, engines),
+        ),
     )
     policy_with = functools.partial(engines.with_weights, "policy")
     train = grpo.trainer(
@@ -109,7 +122,6 @@ def _table1(
         seeds=[config.seed + i for i in range(config.evaluation.seeds)],
         train=train,
         policies={
-            # It has read texts of all kinds of tasks, but no recipe.
             "untrained": engines.client("untrained"),
             "cold_start": engines.client("policy"),
         },
@@ -179,7 +191,9 @@ def _cold_start(
         sampler=cold_start.Sampler(
             tasks=tasks,
             executor=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
-            verifier=parts.verifier(config, engines.client("judge"), tokenizer),
+            verifier=verifiers.verifier(
+                config, engines.client("judge"), tokenizer, tasks, held_out=None
+            ),
             smallest=config.pool.smallest,
             largest=config.pool.largest,
             min_score=config.cold_start.min_score,
@@ -244,8 +258,14 @@ PROGRAMMES = {
     "span": _span,
     "cold_start": _cold_start,
     **build_bench.PROGRAMMES,
+    **build_bench_verifier.PROGRAMMES,
+    **build_contamination.PROGRAMMES,
+    **build_correlate.PROGRAMMES,
+    **build_finetunes.PROGRAMMES,
     **build_mini.PROGRAMMES,
+    **build_proxy.PROGRAMMES,
     **build_sandbox.PROGRAMMES,
+    **build_student.PROGRAMMES,
     **compile.PROGRAMMES,
     **serve.PROGRAMMES,
     **sft.PROGRAMMES,

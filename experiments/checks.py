@@ -21,6 +21,7 @@ _CHOICES = {
     "weights_per": ("budget", "token", "completion", "sequence"),
     "engine_weights": ("none", "token", "sequence"),
     "kl": ("k1", "k2", "k3"),
+    "worth": ("mean", "lower_bound"),
 }
 _MISSING = "(not set)"
 # What a number may be, by the last name in its path; any other integer must be at
@@ -30,7 +31,14 @@ _RANGES = {
         lambda x: x >= 0,
         {"examples_per_source", "llm_calls", "overlong_tokens", "port", "priority"}
         | {"rank", "retries", "row_cap", "seed", "warmup_steps", "reserve_bytes"}
-        | {"policy", "untrained", "base", "judge", "generator"},  # priorities
+        | {
+            "policy",
+            "untrained",
+            "base",
+            "judge",
+            "generator",
+            "held_out_judge",
+        },  # priorities
     ),
     "above 0": (
         lambda x: x > 0,
@@ -40,6 +48,7 @@ _RANGES = {
     "between 0 and 1": (
         lambda x: 0 <= x <= 1,
         {"clip_low", "max_malformed_share", "max_repetition", "min_mass"}
+        | {"min_language", "near_duplicate", "significance"}
         | {"hostile_share", "min_score", "topics_share"},
     ),
     "at least 0 and below 1": (lambda x: 0 <= x < 1, {"b1", "b2"}),

@@ -24,6 +24,7 @@ from datachef_jax.serving.client import Direct
 from datachef_jax.serving.lane import Slices
 from datachef_jax.serving.scheduler import Scheduler
 from datachef_jax.verifier import rubric
+from datachef_jax.verifier.baselines import deita
 from experiments import checks
 from experiments import models
 
@@ -43,11 +44,11 @@ class Needs:
     """What each user of a model wants, from the sections of a config."""
 
     def __init__(self, config: mlc.ConfigDict):
-        """Takes the sections sampling, turns, rl, judge, generator and base."""
+        """Takes the sections of what is asked for; of policies also turns and rl."""
         self._config = config
 
     def of(self, name: str) -> Need:
-        """Returns the need of "policy", "untrained", "judge", "generator" or "base"."""
+        """Returns the need of a model; see `parts.engines` for the names."""
         config = self._config
         match name:
             case "policy" | "untrained":  # both write recipes
@@ -60,12 +61,21 @@ class Needs:
                     max_prompt=sampling.max_prompt_tokens + said,
                     max_new_tokens=sampling.max_new_tokens,
                 )
-            case "judge":  # scores, and writes nothing
+            case "judge" | "held_out_judge":  # which writes only if it reasons
+                section = config[name]
+                written = section.reasoning if section.mode == "reasoning" else {}
+                return Need(
+                    rows=written.get("rows", 0),
+                    max_prompt=section.max_prompt_tokens,
+                    max_new_tokens=written.get("max_new_tokens", 0),
+                    candidates=len(rubric.SCORES),
+                )
+            case "rater":  # of DEITA, which asks for a number
                 return Need(
                     rows=0,
-                    max_prompt=config.judge.max_prompt_tokens,
+                    max_prompt=config.baselines.rater_prompt_tokens,
                     max_new_tokens=0,
-                    candidates=len(rubric.SCORES),
+                    candidates=deita.LEVELS,
                 )
             case "generator" | "base":
                 section = config[name]

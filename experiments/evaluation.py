@@ -61,7 +61,8 @@ class Evaluator:
           progress: Called with the number of recipes that came a stage further.
         """
         asked = [task for task in tasks for _ in range(self.recipes)]
-        seeds: dict[int, int] = {}  # of running and grading
+        seeds: dict[int, int] = {}  # of running; those of grading are told to nobody
+        grading: dict[int, int] = {}
 
         def sample(*request: Any) -> Sequence[types.Completion]:
             return writing.sample(policy, *request, temperature=self.temperature)
@@ -72,13 +73,14 @@ class Evaluator:
             chosen = [asked[place] for place in places]
             for place, task, text in zip(places, chosen, texts, strict=True):
                 seeds[place] = recipe_seed(task, text, seed)
+                grading[place] = grading_seed(task, text, seed)
             of = [seeds[place] for place in places]
             return self.executor.run(chosen, texts, of, progress=_ignore)
 
         def verify(
             places: Sequence[int], executions: Sequence[types.Execution]
         ) -> Sequence[types.Verdict]:
-            chosen, of = [asked[i] for i in places], [seeds[i] for i in places]
+            chosen, of = [asked[i] for i in places], [grading[i] for i in places]
             verdicts = self.verifier.verify(chosen, executions, of, progress=_ignore)
             progress(len(places))
             return verdicts
@@ -109,7 +111,8 @@ class Evaluator:
         tasks = [task] * len(texts)
         seeds = [recipe_seed(task, text, seed) for text in texts]
         executions = self.executor.run(tasks, texts, seeds, progress=_ignore)
-        verdicts = self.verifier.verify(tasks, executions, seeds, progress=_ignore)
+        grading = [grading_seed(task, text, seed) for text in texts]
+        verdicts = self.verifier.verify(tasks, executions, grading, progress=_ignore)
         nothing = types.Completion(
             tokens=(), logprobs=(), raw_logprobs=(), versions=(), ended="end"
         )
@@ -200,6 +203,15 @@ def _seeds(task: types.Task, seed: int, count: int, answer: int) -> np.ndarray:
 
 
 def recipe_seed(task: types.Task, text: str, seed: int) -> int:
-    """Returns the seed of a recipe: equal ones for a task run and are graded alike."""
+    """Returns the seed that a recipe's script gets: equal recipes run alike."""
+    return _seed(task, text, seed, 0)
+
+
+def grading_seed(task: types.Task, text: str, seed: int) -> int:
+    """Returns the seed by which it is graded, which does not follow from its own."""
+    return _seed(task, text, seed, 1)
+
+
+def _seed(task: types.Task, text: str, seed: int, use: int) -> int:
     key = [seed, zlib.crc32(task.name.encode()), zlib.crc32(text.encode())]
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
+    return int(np.random.SeedSequence(key).generate_state(2)[use])

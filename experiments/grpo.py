@@ -19,6 +19,7 @@ from datachef_jax.rl import losses
 from datachef_jax.rl import rewards
 from datachef_jax.rl import update
 from datachef_jax.serving.client import Client
+from datachef_jax.training import alarm
 from datachef_jax.training import loop
 from datachef_jax.training import optimizer as optimizers
 from datachef_jax.training import state as training_state
@@ -68,6 +69,7 @@ def stages(
         verify=functools.partial(verifier.verify, progress=_ignore),
         reward=functools.partial(
             rewards.rewards,
+            worth={"mean": rewards.mean, "lower_bound": rewards.lower_bound}[rl.worth],
             lambda_empty=rl.lambda_empty,
             lambda_format=rl.lambda_format,
             lambda_unverified=rl.lambda_unverified,
@@ -220,7 +222,7 @@ def trainer(
     """Returns what trains the policy with a seed in a folder, and gives its weights.
 
     Args:
-      config: Its sections rl, sampling, optimizer, checkpoint and pool.
+      config: Its sections rl, sampling, optimizer, checkpoint, alarm and pool.
       policy: To start from; its weights are kept as they are.
       tasks: To train on.
       stages: From `stages`.
@@ -229,6 +231,8 @@ def trainer(
     rl, sampling, pool = config.rl, config.sampling, config.pool
     adamw = optimizer(config)
     learned, frozen = policy.learned_and_frozen()
+    with checks.blame("config.alarm", config.alarm.to_dict()):
+        settings = alarm.AlarmSettings(**config.alarm)
 
     def train(seed: int, folder: pathlib.Path) -> nnx.State:
         start = jax.tree.map(jnp.copy, learned)  # a step consumes its state
@@ -256,6 +260,7 @@ def trainer(
             checkpoints=workdirs.shared(folder) / "checkpoints",
             every_steps=config.checkpoint.every_steps,
             keep=config.checkpoint.keep,
+            hacking=functools.partial(alarm.hacking, settings=settings),
         )
         return nnx.merge_state(state.params, frozen)
 

@@ -19,7 +19,7 @@ from experiments import checkpoints
 from experiments import checks
 
 DTYPES = ("float32", "bfloat16")
-ELSEWHERE = ("judge", "generator")  # may be served there; the others learn here
+ELSEWHERE = ("judge", "held_out_judge", "generator")  # the others learn here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

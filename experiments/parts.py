@@ -24,11 +24,6 @@ from datachef_jax.serving.generator import Generator
 from datachef_jax.text import prompts
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.training.conversation import Conversation
-from datachef_jax.verifier import gates
-from datachef_jax.verifier import rubric
-from datachef_jax.verifier.judge import Judge
-from datachef_jax.verifier.verify import Verifier
-from datachef_jax.verifier.verify import VerifierSettings
 from experiments import checkpoints
 from experiments import checks
 from experiments import elsewhere
@@ -173,28 +168,6 @@ def engines(
         else:
             wanted[name] = (model, need)
     return Engines(config, wanted, elsewhere=away, end_id=tokenizer.end_id)
-
-
-def verifier(
-    config: mlc.ConfigDict, client: Client, tokenizer: ChatTokenizer
-) -> Verifier:
-    """Builds the verifier around a judge."""
-    judge, verifier = config.judge, config.verifier
-    with checks.blame("config.judge", judge.to_dict()):
-        made = Judge(
-            client,
-            tokenizer,
-            style=rubric.RubricStyle(name=judge.style, max_chars=judge.max_chars),
-            min_mass=judge.min_mass,
-            max_prompt_tokens=judge.max_prompt_tokens,
-        )
-    with checks.blame("config.verifier", verifier.to_dict()):
-        settings = VerifierSettings(
-            rows_per_dataset=verifier.rows_per_dataset,
-            max_malformed_share=verifier.max_malformed_share,
-            gates=gates.GateSettings(**verifier.gates),
-        )
-    return Verifier(made, settings)
 
 
 def sandbox(

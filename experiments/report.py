@@ -66,6 +66,7 @@ def _contents(workdir: pathlib.Path) -> dict[str, Any]:
         for path in sorted(workdir.glob("grpo/*/events.jsonl"))
         for event in results.read_jsonl(path)
     ]
+    events += _alarms(steps)
     return {
         "name": workdir.name,
         "experiment": config["experiment"],
@@ -80,6 +81,20 @@ def _contents(workdir: pathlib.Path) -> dict[str, Any]:
         "events": events,
         "config": json.dumps(config, indent=2, ensure_ascii=False),
     }
+
+
+def _alarms(steps: Steps) -> list[str]:
+    """Returns, for each seed whose alarm went off, when it first did."""
+    first = {
+        seed: next((s["step"] for s in lines if s.get("alarm/hacking")), None)
+        for seed, lines in steps.items()
+    }
+    return [
+        f"{seed}: ALARM at step {step}: the judge's scores rise, those of the held-out "
+        "judge do not; the policy may be hacking its reward"
+        for seed, step in first.items()
+        if step is not None
+    ]
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -155,6 +170,20 @@ def _charts(
                 "title": "Grades",
                 "text": "What the verifier said of the rows it drew; E is a pass.",
                 "svg": charts.shares(*graded),
+            }
+        )
+    judges = {
+        f"{seed}, {name}": points
+        for name, key in (("judge", "dvs/gated"), ("held-out judge", "dvs/held_out"))
+        for seed, points in _series(steps, (key,)).items()
+        if _series(steps, ("dvs/held_out",))
+    }
+    if judges:
+        drawn.append(
+            {
+                "title": "Two judges",
+                "text": "Mean verifier score; that of the held-out judge is no reward.",
+                "svg": charts.percentages(judges, label="DVS"),
             }
         )
     running = _series(steps, ("recipe/executable",))

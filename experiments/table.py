@@ -82,8 +82,10 @@ def lines(
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """Returns what has to be said below the table; see `table1` for the keys."""
     count = len(summary["seeds"])
-    over = f"mean ± sample standard deviation over {count} seeds" if count > 1 else (
-        "one seed"
+    over = (
+        f"mean ± sample standard deviation over {count} seeds"
+        if count > 1
+        else ("one seed")
     )
     said = [
         f"DVS: mean over {summary['recipes']} sampled recipes; DBS: benchmark score "

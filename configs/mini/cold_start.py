@@ -15,7 +15,10 @@ def get_config() -> mlc.ConfigDict:
     """Returns the quickstart's verifier and sandbox with a supervised training."""
     config = quickstart.get_config()
     config.experiment = "cold_start"
-    for unused in ("rl", "optimizer", "finetune", "evaluation", "checkpoint", "base"):
+    for unused in (
+        *("rl", "optimizer", "finetune", "evaluation", "checkpoint", "base"),
+        *("alarm", "held_out_judge"),
+    ):
         del config[unused]
     del config.turns  # every demonstration is a whole recipe
     config.policy.checkpoint = "runs/mini/policy/checkpoint"

@@ -55,9 +55,7 @@ def adamw(
     schedule = warmup_cosine(learning_rate, warmup_steps=warmup_steps, steps=steps)
     return optax.chain(
         optax.clip_by_global_norm(max_grad_norm),
-        optax.adamw(
-            schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_matrix
-        ),
+        optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_matrix),
     )
 
 

@@ -1,6 +1,6 @@
 """Rewards: what a verdict is worth to the policy (equation 2 of the paper)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jaxtyping import Bool, Float
 import numpy as np
@@ -8,11 +8,22 @@ import numpy as np
 from datachef_jax import types
 
 
+def mean(verdict: types.Verdict) -> float:
+    """Returns the verifier's score, the mean over the drawn rows."""
+    return verdict.score
+
+
+def lower_bound(verdict: types.Verdict) -> float:
+    """Returns the lower end of the score's interval: doubt costs something."""
+    return verdict.interval[0]
+
+
 def rewards(
     verdicts: Sequence[types.Verdict],
     completions: Sequence[types.Completion],
     executions: Sequence[types.Execution],
     *,
+    worth: Callable[[types.Verdict], float],
     lambda_empty: float,
     lambda_format: float,
     lambda_unverified: float,
@@ -26,6 +37,7 @@ def rewards(
       verdicts: One per completion.
       completions: What was sampled.
       executions: How the recipes ended.
+      worth: Of a scored verdict: `mean` (the paper's), `lower_bound`, or a proxy's.
       lambda_empty: Penalty, >= 0, for a recipe that left no data.
       lambda_format: Penalty, >= 0, for rows that break the training format.
       lambda_unverified: Penalty, >= 0, for a scored recipe whose own verification
@@ -50,7 +62,7 @@ def rewards(
         match verdict.outcome:
             case "scored":
                 failed = not executions[row].verified
-                values[row] = verdict.score - lambda_unverified * failed
+                values[row] = worth(verdict) - lambda_unverified * failed
             case "empty":
                 values[row] = -lambda_empty
             case "format":

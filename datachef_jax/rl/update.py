@@ -27,9 +27,7 @@ Score = Callable[
 ]
 """`logprobs.completion_logprobs` with all but its arrays bound."""
 
-Reference = Callable[
-    [nnx.State, types.RolloutBatch], Float[Array, "batch time"]
-]
+Reference = Callable[[nnx.State, types.RolloutBatch], Float[Array, "batch time"]]
 """(weights, batch) -> log-probabilities of its completions, in micro-batches."""
 
 Update = Callable[
@@ -80,9 +78,7 @@ def scorer(score: Score, *, micro_batch: int) -> Reference:
     def reference(
         params: nnx.State, batch: types.RolloutBatch
     ) -> Float[Array, "batch time"]:
-        rows = _split(
-            (batch.tokens, batch.completion_mask), micro_batch
-        )
+        rows = _split((batch.tokens, batch.completion_mask), micro_batch)
         scored = lax.map(lambda row: score(params, *row)[0], rows)
         return sharding.everywhere(scored.reshape(batch.tokens.shape))
 

@@ -43,6 +43,7 @@ def run(
     checkpoints: str | os.PathLike,
     every_steps: int,
     keep: int,
+    hacking: Callable[[Sequence[float], Sequence[float]], bool],
 ) -> TrainState:
     """Trains up to `steps` steps, from the latest checkpoint if there is any.
 
@@ -61,6 +62,8 @@ def run(
       checkpoints: Gets `step_*`; of a run of several processes all must see it.
       every_steps: Steps between checkpoints; there is always one after the last.
       keep: Checkpoints to keep.
+      hacking: `alarm.hacking` with its settings bound. The metric `alarm/hacking` says
+        of each step whether it went off; it does not stop the run.
 
     Returns:
       The state after the last step.
@@ -74,6 +77,7 @@ def run(
     workdir = pathlib.Path(workdir)
     (workdir / "rollouts").mkdir(parents=True, exist_ok=True)
     state = _resume(state, tasks, workdir, pathlib.Path(checkpoints))
+    history = _history(workdir, state.step)
     saved, notice = state.step, preemption.Notice()
     kept = unfinished.Unfinished(workdir / "unfinished.json")
     with (
@@ -93,7 +97,8 @@ def run(
                     _save(saver, state, position)
                 raise
             rollouts.write(_rollouts(workdir, number), record.rollouts)
-            writer.write(number, record.metrics, record.seconds)
+            figures = _watched(record.metrics, history, hacking)
+            writer.write(number, figures, record.seconds)
             if state.step % every_steps == 0 or state.step == steps:
                 _save(saver, state, tasks.get_state())
                 saved = state.step
@@ -103,6 +108,36 @@ def run(
             )
             bar.update()
     return state
+
+
+def _history(workdir: pathlib.Path, steps: int) -> list[Mapping[str, float]]:
+    """Returns the figures of the steps before the first one to be done."""
+    path = workdir / "metrics.jsonl"
+    return metrics.read(path)[:steps] if steps else []
+
+
+def _watched(
+    figures: Mapping[str, float],
+    history: list[Mapping[str, float]],
+    hacking: Callable[[Sequence[float], Sequence[float]], bool],
+) -> dict[str, float]:
+    """Adds a step to the history, and whether the alarm goes off to its figures."""
+    if "dvs/held_out" not in figures:
+        return dict(figures)
+    history.append(figures)
+    scores = [
+        [step.get(name, math.nan) for step in history]
+        for name in ("dvs/gated", "dvs/held_out")
+    ]
+    alarmed = hacking(*scores)
+    before = any(step.get("alarm/hacking", 0.0) for step in history)
+    history[-1] = figures | {"alarm/hacking": float(alarmed)}
+    if alarmed and not before:
+        tqdm.tqdm.write(
+            "ALARM: the judge's scores rise, those of the held-out judge do not: the "
+            "policy may be hacking its reward (metrics dvs/gated, dvs/held_out)"
+        )
+    return dict(history[-1])
 
 
 def _save(

@@ -38,9 +38,12 @@ class Rollout:
       calls: Toolkit calls in order: function, rows in, rows out.
       outcome: `Verdict.outcome`.
       score: Verifier's score in [0, 1], with gates.
-      judge_score: The same without gates.
+      interval: Ends of its 90 % bootstrap interval.
+      judge_score: The score without gates.
+      held_out_score: The score by the judge that is never rewarded; None without one.
       factors: Multiplier of each gate on the whole set.
       gates: Rows of the draw stopped by each row gate.
+      found: Rows of the whole set that each set gate found.
       note: Verifier's remark.
       rows: Drawn rows, each {"index", "row", "gate", "grade", "score"}.
       reward: None if there is none, through a fault of ours.
@@ -60,9 +63,12 @@ class Rollout:
     calls: Sequence[Sequence[Any]]
     outcome: str
     score: float
+    interval: Sequence[float]
     judge_score: float
+    held_out_score: float | None
     factors: Mapping[str, float]
     gates: Mapping[str, int]
+    found: Mapping[str, int]
     note: str
     rows: Sequence[Mapping[str, Any]]
     reward: float | None
@@ -97,9 +103,12 @@ def record(
         calls=[list(call) for call in execution.calls],
         outcome=verdict.outcome,
         score=verdict.score,
+        interval=list(verdict.interval),
         judge_score=verdict.judge_score,
+        held_out_score=verdict.held_out_score,
         factors=dict(verdict.factors),
         gates=dict(verdict.gates),
+        found=dict(verdict.found),
         note=verdict.note,
         rows=[
             dataclasses.asdict(graded) | {"row": execution.dataset.rows[graded.index]}
@@ -130,6 +139,7 @@ def statistics(
         recipe/executable: share of scripts that ended well and left any line.
         recipe/rows: mean number of rows with the right schema.
         ended/<kind>: share of each kind of ending.
+        dvs/held_out: the same by the judge that is never rewarded.
         grade/<A..E>, grade/gated, grade/unread: shares of all drawn rows.
         calls/<function>: toolkit calls per recipe; functions never called are absent.
         length/mean, length/max: of the completions, in tokens.
@@ -174,6 +184,10 @@ def statistics(
             "dvs/gated": 100 * np.mean([_score(v, v.score) for v in scored]),
             "dvs/judge": 100 * np.mean([_score(v, v.judge_score) for v in scored]),
         }
+        held_out = [v.held_out_score for v in scored if v.held_out_score is not None]
+        if held_out:
+            without = sum(v.outcome != "scored" for v in scored)
+            summary["dvs/held_out"] = 100 * sum(held_out) / (len(held_out) + without)
     return {name: float(value) for name, value in summary.items()}
 
 

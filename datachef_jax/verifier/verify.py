@@ -12,12 +12,22 @@ import functools
 import numpy as np
 
 from datachef_jax import types
-from datachef_jax.recipes import dataset
-from datachef_jax.verifier import contamination
-from datachef_jax.verifier import gates
-from datachef_jax.verifier import judge as judging
+from datachef_jax.text.tokenizer import ChatTokenizer
+from datachef_jax.verifier import draw
+from datachef_jax.verifier import interval
+from datachef_jax.verifier.gates import contamination
+from datachef_jax.verifier.gates import rows as row_gates
+from datachef_jax.verifier.gates import sets
+from datachef_jax.verifier.gates.settings import GateSettings
+from datachef_jax.verifier.judges import grade as grading
+from datachef_jax.verifier.judges.grade import Grade
+from datachef_jax.verifier.judges.grade import Judge
 
-_DRAW, _LETTERS = 0, 1  # what a recipe's seed is used for
+_DRAW, _LETTERS, _RESAMPLES = 0, 1, 2  # what a recipe's seed is used for
+
+Decide = Callable[[types.Task, Sequence[sets.QuestionAnswer]], Sequence[bool | None]]
+"""(task, rows) -> whether the answer of each is right, None where a program cannot
+tell; see `gates.correctness`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +43,7 @@ class VerifierSettings:
 
     rows_per_dataset: int
     max_malformed_share: float
-    gates: gates.GateSettings
+    gates: GateSettings
 
     def __post_init__(self):
         if self.rows_per_dataset < 1:
@@ -55,16 +65,22 @@ class _Sample:
       drawn: Positions of the drawn rows.
       pairs: Question and answer of each drawn row.
       stopped: The gate that stopped each, "" if none did.
+      right: Which answers a program has found right.
       seeds: For the judge, one for each drawn row.
-      factors: Of the set gates.
+      findings: Of the set gates, on the whole dataset.
+      schema: Lines that are no rows.
+      seed: For the interval.
     """
 
     task: types.Task
     drawn: tuple[int, ...]
-    pairs: tuple[gates.QuestionAnswer, ...]
+    pairs: tuple[sets.QuestionAnswer, ...]
     stopped: tuple[str, ...]
+    right: tuple[bool, ...]
     seeds: tuple[int, ...]
-    factors: Mapping[str, float]
+    findings: sets.Findings
+    schema: int
+    seed: int
 
     def judged(self) -> list[int]:
         """Returns which of the drawn rows no gate stopped."""
@@ -74,17 +90,41 @@ class _Sample:
 class Verifier:
     """Rates the datasets of a step's recipes, all in one pass of the judge."""
 
-    def __init__(self, judge: judging.Judge, settings: VerifierSettings):
+    def __init__(
+        self,
+        judge: Judge,
+        settings: VerifierSettings,
+        *,
+        tokenizer: ChatTokenizer,
+        benchmarks: Sequence[Sequence[types.Example]],
+        decide: Decide,
+        held_out: Judge | None,
+    ):
         """Puts the verifier together.
 
         Args:
           judge: Grades the rows that no gate stops.
           settings: The numbers.
+          tokenizer: Of the model to be fine-tuned, which says how long rows are.
+          benchmarks: All that rows must not give away, beside the task's own.
+          decide: Says which answers are right, where a program can.
+          held_out: A judge whose opinion is recorded and never rewarded, or None.
         """
         self._judge = judge
+        self._held_out = held_out
         self._settings = settings
+        self._tokenizer = tokenizer
+        self._benchmarks = tuple(benchmarks)
+        self._decide = decide
         # By the benchmark itself: the same for every recipe and step of a task.
         self._index = functools.cache(contamination.Contamination)
+        self._row_gates = functools.cache(
+            functools.partial(
+                row_gates.of_benchmark,
+                settings=settings.gates,
+                count_tokens=self._count_tokens,
+            )
+        )
 
     def verify(
         self,
@@ -99,13 +139,15 @@ class Verifier:
         The score is the mean over the readable rows x the factors of the set gates.
         A row is worth 0 if a gate stopped it, else the judge's expected score; a row
         whose verdict is unreadable is left out and counted in the note. With no
-        readable row at all the judge is at fault and the recipe is unscored. The
+        readable row at all the judge is at fault and the recipe is unscored. Where a
+        program found an answer right, the judge's doubt of it does not count. The
         judge's score is the mean over the rows it read alone, 0 if there are none.
 
         Args:
           tasks: What each recipe was for.
           executions: What each recipe did.
-          seeds: One for each, at least 0: they choose the rows and draw the letters.
+          seeds: One for each, at least 0 and known to no script: they choose the rows
+            and draw the letters.
           progress: Called with the number of rows judged since the last call.
         """
         verdicts: dict[int, types.Verdict] = {}
@@ -114,21 +156,17 @@ class Verifier:
         for i, (task, execution, seed) in enumerate(asked):
             verdict = self._without_looking(execution)
             if verdict is None:
-                samples[i] = self._sample(task, execution.dataset.rows, seed)
+                samples[i] = self._sample(task, execution.dataset, int(seed))
             else:
                 verdicts[i] = verdict
-        rows = [
-            (sample.task, *sample.pairs[j], sample.seeds[j])
-            for sample in samples.values()
-            for j in sample.judged()
-        ]
-        grades = iter(
-            self._judge.grade(
-                [row[:3] for row in rows], [row[3] for row in rows], progress=progress
-            )
-        )
-        for i, sample in samples.items():
-            verdicts[i] = _verdict(sample, [next(grades) for _ in sample.judged()])
+        graded = self._grades(self._judge, samples, progress)
+        others = [None] * len(samples)
+        if self._held_out is not None:
+            others = self._grades(self._held_out, samples, _ignore)
+        for (i, sample), grades, other in zip(
+            samples.items(), graded, others, strict=True
+        ):
+            verdicts[i] = _verdict(sample, grades, other, self._settings.gates)
         return [verdicts[i] for i in range(len(tasks))]
 
     def _without_looking(self, execution: types.Execution) -> types.Verdict | None:
@@ -146,33 +184,78 @@ class Verifier:
             return types.Verdict(outcome="format", note=note)
         return None
 
-    def _sample(
-        self, task: types.Task, rows: Sequence[types.Row], seed: int
-    ) -> _Sample:
+    def _sample(self, task: types.Task, data: types.Dataset, seed: int) -> _Sample:
         """Draws rows, and puts them and their whole set through the gates."""
-        index = self._index(task.examples)
-        limits = self._settings.gates
         k = self._settings.rows_per_dataset
-        drawn = dataset.draw(len(rows), k, (seed, _DRAW)).tolist()
-        letters = np.random.SeedSequence((seed, _LETTERS)).generate_state(len(drawn))
-        pairs = [question_and_answer(row) for row in rows]
+        pairs = [question_and_answer(row) for row in data.rows]
+        findings = sets.look(
+            pairs,
+            benchmarks=[
+                self._index(examples)
+                for examples in dict.fromkeys((task.examples, *self._benchmarks))
+            ],
+            settings=self._settings.gates,
+        )
+        strata = [row.get("source", "") for row in data.rows]
+        drawn = draw.stratified(strata, k, (seed, _DRAW)).tolist()
         chosen = tuple(pairs[position] for position in drawn)
+        letters = np.random.SeedSequence((seed, _LETTERS)).generate_state(len(drawn))
+        stopped, right = self._look(task, chosen, findings.contaminated[drawn].tolist())
         return _Sample(
             task=task,
             drawn=tuple(drawn),
             pairs=chosen,
-            stopped=tuple(
-                gates.stopped_by(
-                    *pair, contract=task.contract, index=index, settings=limits
-                )
-                for pair in chosen
-            ),
+            stopped=stopped,
+            right=right,
             seeds=tuple(letters.tolist()),
-            factors=gates.set_factors(pairs, index=index, settings=limits),
+            findings=findings,
+            schema=data.malformed,
+            seed=seed,
         )
 
+    def _look(
+        self,
+        task: types.Task,
+        pairs: Sequence[sets.QuestionAnswer],
+        contaminated: Sequence[bool],
+    ) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+        """Returns the first row gate that stops each row, "" if none does, and which
+        answers a program has found right."""
+        gates = self._row_gates(task.examples, task.contract)
+        stopped = [
+            row_gates.stopped_by(gates, *pair) or ("contamination" if held else "")
+            for pair, held in zip(pairs, contaminated, strict=True)
+        ]
+        left = [i for i, gate in enumerate(stopped) if not gate]
+        decided = dict(
+            zip(left, self._decide(task, [pairs[i] for i in left]), strict=True)
+        )
+        for i, is_right in decided.items():
+            stopped[i] = "incorrect" if is_right is False else ""
+        return tuple(stopped), tuple(decided.get(i) is True for i in range(len(pairs)))
 
-def question_and_answer(row: types.Row) -> gates.QuestionAnswer:
+    def _count_tokens(self, question: str, answer: str) -> int:
+        user = {"role": "user", "content": question}
+        chat = [user, {"role": "assistant", "content": answer}]
+        return len(self._tokenizer.chat(chat, generation_prompt=False))
+
+    def _grades(
+        self,
+        judge: Judge,
+        samples: Mapping[int, _Sample],
+        progress: Callable[[int], None],
+    ) -> list[list[Grade]]:
+        """Returns the grades of each sample's judged rows, all in one call."""
+        items, seeds = [], []
+        for sample in samples.values():
+            for j in sample.judged():
+                items.append((sample.task, *sample.pairs[j]))
+                seeds.append(sample.seeds[j])
+        given = iter(judge.grade(items, seeds, progress=progress))
+        return [[next(given) for _ in s.judged()] for s in samples.values()]
+
+
+def question_and_answer(row: types.Row) -> sets.QuestionAnswer:
     """Splits a row, whose last turn is the assistant's, before that turn.
 
     Returns:
@@ -185,33 +268,58 @@ def question_and_answer(row: types.Row) -> gates.QuestionAnswer:
     return question, last["content"]
 
 
-def _verdict(sample: _Sample, grades: Sequence[judging.Grade]) -> types.Verdict:
-    """Turns the grades of a sample's judged rows into the verdict on its dataset."""
-    graded = dict(zip(sample.judged(), grades, strict=True))
-    rows = tuple(
+def _ignore(count: int) -> None:
+    """Reports progress to nobody."""
+
+
+def _rows(sample: _Sample, grades: Sequence[Grade]) -> tuple[types.GradedRow, ...]:
+    graded = {
+        i: grading.known_right(grade, seed=sample.seeds[i])
+        if sample.right[i]
+        else grade
+        for i, grade in zip(sample.judged(), grades, strict=True)
+    }
+    drawn = zip(sample.drawn, sample.stopped, strict=True)
+    return tuple(
         types.GradedRow(
             index=position,
             gate=gate,
             grade=graded[i].letter if i in graded else "",
             score=graded[i].score if i in graded else 0.0,
         )
-        for i, (position, gate) in enumerate(
-            zip(sample.drawn, sample.stopped, strict=True)
-        )
+        for i, (position, gate) in enumerate(drawn)
     )
-    read = [row.score for row in rows if row.grade]
-    counted = read + [row.score for row in rows if row.gate]
+
+
+def _verdict(
+    sample: _Sample,
+    grades: Sequence[Grade],
+    held_out: Sequence[Grade] | None,
+    settings: GateSettings,
+) -> types.Verdict:
+    """Turns the grades of a sample's judged rows into the verdict on its dataset."""
+    rows = _rows(sample, grades)
+    counted = [row.score for row in rows if row.gate or row.grade]
     unreadable = len(rows) - len(counted)
     note = f"{unreadable} of {len(rows)} verdicts unreadable" if unreadable else ""
     if not counted:
         return types.Verdict(outcome="unscored", rows=rows, note=note)
-    factor = float(np.prod(list(sample.factors.values())))
+    factors = sets.factors(sample.findings, settings)
+    factor = float(np.prod(list(factors.values())))
+    seed = np.random.SeedSequence((sample.seed, _RESAMPLES)).generate_state(1)[0]
+    low, high = interval.of_mean(np.array(counted), int(seed))
+    read = [grade.score for grade in grades if grade.letter]
+    other = _rows(sample, held_out) if held_out is not None else ()
+    others = [row.score for row in other if row.gate or row.grade]
     return types.Verdict(
         outcome="scored",
         score=float(np.mean(counted)) * factor,
+        interval=(low * factor, high * factor),
         judge_score=float(np.mean(read)) if read else 0.0,
-        factors=sample.factors,
-        gates={name: sample.stopped.count(name) for name in gates.ROW_GATES},
+        held_out_score=float(np.mean(others)) * factor if others else None,
+        factors=factors,
+        gates={name: sample.stopped.count(name) for name in row_gates.ROW_GATES},
+        found={"schema": sample.schema, **sample.findings.counts()},
         rows=rows,
         note=note,
     )

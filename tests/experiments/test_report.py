@@ -38,9 +38,12 @@ def _rollout(score: float, completion: str) -> rollouts.Rollout:
         calls=[["load_remote_dataset", 0, 9], [f"$x^{_ATTACK}", 9, 9]],
         outcome="scored",
         score=score,
+        interval=(score, score),
         judge_score=score,
+        held_out_score=None,
         factors={"duplication": 0.9},
         gates={},
+        found={},
         note=_ATTACK,
         rows=[
             graded | {"gate": "", "grade": "E", "score": 1.0},

@@ -49,9 +49,9 @@ def test_each_segment_is_one_whole_example_with_its_own_targets():
                 example = examples[tokens[places[0]] // 100 - 1]
                 assert tuple(tokens[places].tolist()) == example.tokens
                 np.testing.assert_array_equal(positions[places], range(len(places)))
-                expected = {
-                    int(p) for p, m in zip(places, example.loss_mask) if m
-                } - {int(places[0])}
+                expected = {int(p) for p, m in zip(places, example.loss_mask) if m} - {
+                    int(places[0])
+                }
                 assert expected == placed & set(places.tolist())
                 seen.add(example.tokens[0])
             assert not tokens[segments == 0].any()
@@ -143,5 +143,3 @@ def test_long_rows_are_cut_and_rows_without_an_answer_dropped(tokenizer):
     assert len(example.tokens) <= 30
     full = packing.tokenize_row(whole, tokenizer, max_tokens=99, max_targets=99)
     assert full.tokens[: len(example.tokens)] == example.tokens
-
-

@@ -53,9 +53,7 @@ def _batches(examples, *, rows=4, row_tokens=24, row_targets=12):
     )
 
 
-def _fit(
-    model, state, batches, *, steps, optimizer=_ADAMW, sync_every=7, on_step=None
-):
+def _fit(model, state, batches, *, steps, optimizer=_ADAMW, sync_every=7, on_step=None):
     return sft.fit(
         model[0],
         state,

@@ -1,6 +1,6 @@
 """What each of two processes does in `test_hosts.py`; prints what it has seen.
 
-    python tests/parallel/two_processes.py HOST:PORT PROCESS FOLDER
+python tests/parallel/two_processes.py HOST:PORT PROCESS FOLDER
 """
 
 import json

@@ -10,6 +10,7 @@ from tests import blank
 
 _LONGEST = 10
 _PENALTIES = dict(
+    worth=rewards.mean,
     lambda_empty=1.0,
     lambda_format=0.25,
     lambda_unverified=0.125,
@@ -47,6 +48,12 @@ def test_every_outcome_has_the_reward_of_equation_2():
     got, valid = _rewards(verdicts, _completions(1, 2, 3, 4, 6))
     np.testing.assert_array_equal(got, np.float32([0.75, -1.0, -0.25, 0.0, 0.0]))
     np.testing.assert_array_equal(valid, [True, True, True, False, True])
+
+
+def test_doubt_costs_what_the_interval_says():
+    verdict = types.Verdict(outcome="scored", score=0.75, interval=(0.5, 0.875))
+    got, _ = _rewards([verdict], _completions(1), worth=rewards.lower_bound)
+    np.testing.assert_array_equal(got, np.float32([0.5]))
 
 
 def test_a_recipe_whose_own_checks_fail_costs_something():

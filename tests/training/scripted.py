@@ -26,6 +26,7 @@ from datachef_jax.rl import logprobs  # noqa: E402
 from datachef_jax.rl import rewards  # noqa: E402
 from datachef_jax.rl import update  # noqa: E402
 from datachef_jax.recipes.turns import Turns  # noqa: E402
+from datachef_jax.training import alarm  # noqa: E402
 from datachef_jax.training import conversation  # noqa: E402
 from datachef_jax.training import loop  # noqa: E402
 from datachef_jax.training import optimizer  # noqa: E402
@@ -129,6 +130,7 @@ def parts(new=NEW):
         verify=verify,
         reward=functools.partial(
             rewards.rewards,
+            worth=rewards.mean,
             lambda_empty=0.5,
             lambda_format=0.25,
             lambda_unverified=0.0,
@@ -175,6 +177,9 @@ def quietly(folder):
     return lambda: None, unfinished.Unfinished(folder / "unfinished.json")
 
 
+ALARM = alarm.AlarmSettings(window=8, min_rise=5.0, significance=0.05)
+
+
 def run(workdir, *, steps: int, stages: step.Stages | None = None):
     """Runs the loop, from the latest checkpoint in `workdir` if there is one."""
     return loop.run(
@@ -186,6 +191,7 @@ def run(workdir, *, steps: int, stages: step.Stages | None = None):
         checkpoints=workdir / "checkpoints",
         every_steps=EVERY_STEPS,
         keep=2,
+        hacking=functools.partial(alarm.hacking, settings=ALARM),
     )
 
 

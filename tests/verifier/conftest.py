@@ -7,8 +7,9 @@ import pytest
 
 from datachef_jax import types
 from datachef_jax.serving import client
-from datachef_jax.verifier import judge
 from datachef_jax.verifier import rubric
+from datachef_jax.verifier.judges.expected import ExpectedJudge
+from datachef_jax.verifier.judges.prompting import Prompter
 from tests import engines
 from tests import tiny
 
@@ -47,12 +48,10 @@ def make_judge(chat_tokenizer, model, style):
     versions = itertools.count()
 
     def make(*, min_mass, params=params, tokenizer=chat_tokenizer):
-        return judge.Judge(
+        return ExpectedJudge(
             client.Direct(shared, params, version=next(versions)),
-            tokenizer,
-            style=style,
+            Prompter(tokenizer=tokenizer, style=style, max_prompt_tokens=256),
             min_mass=min_mass,
-            max_prompt_tokens=256,
         )
 
     return make

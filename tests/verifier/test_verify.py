@@ -8,27 +8,33 @@ from hypothesis import strategies as st
 import pytest
 
 from datachef_jax import types
-from datachef_jax.verifier import gates
-from datachef_jax.verifier import judge as judging
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier import verify
+from datachef_jax.verifier.gates import rows as row_gates
+from datachef_jax.verifier.gates.settings import GateSettings
+from datachef_jax.verifier.judges import grade as grades
+from tests import tiny
 
 _SETTINGS = verify.VerifierSettings(
     rows_per_dataset=4,
     max_malformed_share=0.5,
-    gates=gates.GateSettings(
+    gates=GateSettings(
         max_chars=200,
+        max_tokens=300,
         repetition_ngram=3,
         repetition_min_tokens=20,
         max_repetition=0.5,
+        min_language=0.9,
+        near_duplicate=0.8,
         duplication_weight=1.0,
         contamination_weight=1.0,
+        flag_weights={"personal_data": 0.5, "unsafe": 0.0},
         min_rows=4,
     ),
 )
 
 
-class _Scripted(judging.Judge):
+class _Scripted(grades.Judge):
     """Gives each answer the grade that a table names; "" is unreadable."""
 
     def __init__(self, table):
@@ -39,7 +45,7 @@ class _Scripted(judging.Judge):
         self.asked += items
         letters = [self.table.get(answer, "E") for _, _, answer in items]
         return [
-            judging.Grade(
+            grades.Grade(
                 probabilities=tuple(float(grade == letter) for grade in rubric.SCORES),
                 mass=1.0,
                 score=rubric.SCORES.get(letter, 0.0),
@@ -67,15 +73,28 @@ def _row(question, answer):
 
 
 def _execution(rows, kind="ok", malformed=0):
-    data = types.Dataset(
-        rows=tuple(rows), malformed=malformed, first_error="no role"
-    )
+    data = types.Dataset(rows=tuple(rows), malformed=malformed, first_error="no role")
     return types.Execution(kind=kind, log="the log", dataset=data)
 
 
-def _verify(task, executions, table=(), seeds=None):
+def _undecided(task, rows):
+    return [None] * len(rows)
+
+
+def _verifier(judge, *, benchmarks=(), decide=_undecided, held_out=None):
+    return verify.Verifier(
+        judge,
+        _SETTINGS,
+        tokenizer=tiny.byte_tokenizer(),
+        benchmarks=benchmarks,
+        decide=decide,
+        held_out=held_out,
+    )
+
+
+def _verify(task, executions, table=(), seeds=None, **parts):
     judge = _Scripted(dict(table))
-    verdicts = verify.Verifier(judge, _SETTINGS).verify(
+    verdicts = _verifier(judge, **parts).verify(
         [task] * len(executions),
         executions,
         range(len(executions)) if seeds is None else seeds,
@@ -114,15 +133,78 @@ def test_score_is_the_mean_of_all_readable_rows_times_the_factors(task):
         _row("sort up: 9 8 7", _json("7 8 9")),  # stopped: the benchmark's question
     ]
     (verdict,), judge = _verify(task, [_execution(rows)], {_json("3 1"): "C"})
-    assert verdict.factors == {"duplication": 1.0, "contamination": 0.75, "size": 1.0}
+    ones = {"duplication": 1.0, "personal_data": 1.0, "unsafe": 1.0, "size": 1.0}
+    assert verdict.factors == ones | {"contamination": 0.75}
     assert verdict.score == pytest.approx((1 + 0 + 0 + 0) / 4 * 0.75)
     assert verdict.judge_score == pytest.approx((1 + 0) / 2)
-    counts = dict.fromkeys(gates.ROW_GATES, 0) | {"contract": 1, "contamination": 1}
+    counts = dict.fromkeys(row_gates.ROW_GATES, 0) | {"contract": 1, "contamination": 1}
     assert verdict.gates == counts
     assert len(judge.asked) == 2  # what a gate stopped is not judged
     by_index = {row.index: row for row in verdict.rows}
     assert [by_index[i].gate for i in range(4)] == ["", "", "contract", "contamination"]
     assert [by_index[i].grade for i in range(4)] == ["E", "C", "", ""]
+
+
+def test_a_program_has_the_last_word_on_what_is_right(task):
+    rows = [_row(f"sort up: {n} 1", _json(f"1 {n}")) for n in (2, 3, 4, 5)]
+    table = {_json("1 3"): "C", _json("1 4"): "A"}
+    decisions = {_json("1 2"): False, _json("1 3"): True, _json("1 4"): True}
+
+    def decide(asked, pairs):
+        assert asked == task
+        return [decisions.get(answer) for _, answer in pairs]
+
+    (verdict,), judge = _verify(task, [_execution(rows)], table, decide=decide)
+    by_index = {row.index: row for row in verdict.rows}
+    assert [by_index[i].gate for i in range(4)] == ["incorrect", "", "", ""]
+    # The judge was sure of C, which is wrong, and so has said nothing of the second.
+    assert [by_index[i].grade for i in range(4)] == ["", "", "A", "E"]
+    assert verdict.score == pytest.approx((0 + 0 + 1) / 3)
+    assert verdict.judge_score == pytest.approx((0 + 0 + 1) / 3)  # C, A, E
+    assert verdict.gates["incorrect"] == 1 and len(judge.asked) == 3
+    assert verdict.note == "1 of 4 verdicts unreadable"
+
+
+def test_every_held_out_benchmark_counts(task):
+    foreign = (types.Example(question="gcd of 12 18 24", answer="6"),)
+    rows = _GOOD[:3] + [_row("gcd of 12 18 24", _json("6"))]
+    (clean,), _ = _verify(task, [_execution(rows)])
+    (verdict,), _ = _verify(task, [_execution(rows)], benchmarks=[foreign])
+    assert clean.found["contaminated"] == 0
+    assert verdict.found["contaminated"] == verdict.gates["contamination"] == 1
+
+
+def test_the_verdict_says_what_was_found_in_the_whole_set(task):
+    rows = _GOOD + _GOOD[:1] + [_row("ask me@mail.org", _json("x"))]
+    (verdict,), _ = _verify(task, [_execution(rows, malformed=2)])
+    assert verdict.found == {
+        "schema": 2,
+        "duplicated": 1,
+        "near_duplicated": 0,
+        "contaminated": 0,
+        "personal_data": 1,
+        "unsafe": 0,
+    }
+    assert verdict.factors["personal_data"] == pytest.approx(1 - 0.5 / 8)
+    assert verdict.factors["unsafe"] == 1.0
+
+
+def test_the_interval_and_the_counts_are_those_of_the_rows(task):
+    rows = [_row(f"sort up: {n} 1", _json(f"1 {n}")) for n in range(2, 34)]
+    table = {_json(f"1 {n}"): "D" for n in range(2, 18)}
+    (verdict,), _ = _verify(task, [_execution(rows)], table)
+    assert sum(verdict.grades.values()) == len(verdict.rows) == 4
+    low, high = verdict.interval
+    assert 0.4 <= low <= verdict.score <= high <= 1.0
+
+
+def test_a_held_out_judge_grades_the_same_rows_and_changes_nothing(task):
+    stern = _Scripted({_json(f"1 {n}"): "A" for n in range(2, 8)})
+    (alone,), _ = _verify(task, [_execution(_GOOD)])
+    (both,), judge = _verify(task, [_execution(_GOOD)], held_out=stern)
+    assert (alone.held_out_score, both.held_out_score) == (None, 0.0)
+    assert dataclasses.replace(both, held_out_score=None) == alone
+    assert stern.asked == judge.asked
 
 
 def test_unreadable_rows_are_left_out_and_counted(task):
@@ -169,7 +251,7 @@ def test_all_recipes_are_judged_in_one_call_and_told_apart(task):
     other = dataclasses.replace(task, name="other")
     judge = _Scripted({_json("1 2"): "A"})
     bad = _row("sort up: 2 1", _json("1 2"))
-    verdicts = verify.Verifier(judge, _SETTINGS).verify(
+    verdicts = _verifier(judge).verify(
         [task, other, task],
         [_execution([bad] * 4), _execution([]), _execution(_GOOD[1:5])],
         [3, 4, 5],
@@ -209,7 +291,7 @@ def test_question_and_answer(turns, expected):
 
 @pytest.fixture(scope="module")
 def verifier(make_judge):
-    return verify.Verifier(make_judge(min_mass=1e-6), _SETTINGS)
+    return _verifier(make_judge(min_mass=1e-6))
 
 
 def test_a_verdict_does_not_depend_on_the_other_recipes(task, verifier):
@@ -252,4 +334,4 @@ def test_nothing_in_a_row_crashes_the_verifier(task, verifier, rows):
     assert verdict.outcome == "scored"
     assert 0.0 <= verdict.score <= 1.0
     for row in verdict.rows:
-        assert row.gate in gates.ROW_GATES or row.grade in rubric.SCORES
+        assert row.gate in row_gates.ROW_GATES or row.grade in rubric.SCORES

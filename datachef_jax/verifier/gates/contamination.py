@@ -1,16 +1,17 @@
 """Whether a training question gives away a question of the benchmark.
 
 Texts are compared as token sequences, so case, spacing and full-width letters hide
-nothing, and "7 + 3" is not found in "17 + 3". Not covered: rewordings that keep no
-run of 13 tokens, and translations.
+nothing, and "7 + 3" is not found in "17 + 3"; and as bags of words and numbers, which
+finds what was reworded (see `rewording`). Not covered: translations.
 """
 
 import collections
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 import re
 import unicodedata
 
 from datachef_jax import types
+from datachef_jax.verifier.gates import rewording
 
 Tokens = tuple[str, ...]
 
@@ -26,6 +27,9 @@ _NGRAM = 13  # Brown et al. 2020, arXiv:2005.14165, appendix C
 # different tokens: small grids of few digits agree by chance.
 _TELLING = 7
 _COMMON = 3  # questions that share a run before it counts as boilerplate
+# Formulaic questions differ in few words ("All writers are artists. So: ..."): of the
+# 7 different tokens, 4 must be rare: stand in at most a fifth of the questions.
+_RARE, _OFTEN = 4, 0.2
 _CONTAINED = 4  # shorter questions ("2 + 2") are contained in everything
 _JOINS = frozenset("+-*/^%,;")
 
@@ -47,32 +51,47 @@ class Contamination:
         questions = {normalise(example.question) for example in examples} - {()}
         self._questions = frozenset(questions)
         self._contained = _Automaton(q for q in questions if len(q) >= _CONTAINED)
-        common = _shared(questions, _TELLING)
+        common, often = _shared(questions, _TELLING), _frequent(questions)
         self._ngrams = frozenset(
             ngram
             for question in questions
             for ngram in _windows(question, _NGRAM)
             if len(set(ngram)) >= _TELLING
+            and len(set(ngram) - often) >= _RARE
             and common.isdisjoint(_windows(ngram, _TELLING))
         )
+        self._rewording = rewording.Rewording([e.question for e in examples])
 
     def holds(self, question: str) -> bool:
-        """Returns whether a training question is, holds or quotes a benchmark question.
+        """Returns whether a training question gives away a benchmark question."""
+        return self.how(question) != ""
 
-        That is, its tokens equal those of a benchmark question, or contain all of
-        them in one run (questions of at least 4 tokens), or share a run of 13 with
-        it. Boilerplate does not count: runs of which 7 tokens on end stand in at least
-        3 questions of the benchmark, or that are made of fewer than 7 tokens.
+    def how(self, question: str) -> str:
+        """Returns in which way a training question gives away a benchmark question.
+
+        Args:
+          question: All that stands before the answer.
+
+        Returns:
+          "equal": their tokens are.
+          "contained": it holds all tokens of a question of at least 4 in one run.
+          "quoted": both hold a run of 13 tokens. Boilerplate does not count: runs of
+            which 7 tokens on end stand in at least 3 questions of the benchmark, or
+            that are made of fewer than 7 tokens or of fewer than 4 rare ones.
+          "reworded": see `rewording`.
+          "": not at all.
         """
         tokens = normalise(question)
-        return (
-            tokens in self._questions
-            or any(
-                not _cut_out(tokens, start, end)
-                for start, end in self._contained.spans(tokens)
-            )
-            or not self._ngrams.isdisjoint(_windows(tokens, _NGRAM))
-        )
+        if tokens in self._questions:
+            return "equal"
+        if any(
+            not _cut_out(tokens, start, end)
+            for start, end in self._contained.spans(tokens)
+        ):
+            return "contained"
+        if not self._ngrams.isdisjoint(_windows(tokens, _NGRAM)):
+            return "quoted"
+        return "reworded" if self._rewording.holds(question) else ""
 
 
 def _windows(tokens: Tokens, size: int) -> Iterator[Tokens]:
@@ -85,6 +104,15 @@ def _shared(questions: Iterable[Tokens], size: int) -> frozenset[Tokens]:
         run for question in questions for run in set(_windows(question, size))
     )
     return frozenset(run for run, count in counts.items() if count >= _COMMON)
+
+
+def _frequent(questions: Collection[Tokens]) -> frozenset[str]:
+    """Returns the tokens that stand in many of the questions."""
+    counts = collections.Counter(
+        token for question in questions for token in set(question)
+    )
+    least = max(_COMMON, _OFTEN * len(questions))
+    return frozenset(token for token, count in counts.items() if count > least)
 
 
 def _cut_out(tokens: Tokens, start: int, end: int) -> bool:

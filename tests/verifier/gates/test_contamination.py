@@ -1,16 +1,19 @@
-"""Tests for datachef_jax/verifier/contamination.py."""
+"""Tests for datachef_jax/verifier/gates/contamination.py."""
 
 import json
 import os
 import pathlib
 import time
 
+import numpy as np
 import pytest
 
 from datachef_jax import types
-from datachef_jax.verifier import contamination
+from datachef_jax.tasks.mini import families
+from datachef_jax.tasks.mini import faults
+from datachef_jax.verifier.gates import contamination
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_ROOT = pathlib.Path(__file__).resolve().parents[3]
 _DATA = pathlib.Path(os.environ.get("DATACHEF_DATA", _ROOT.parent / "shared" / "data"))
 
 _LONG = (
@@ -129,6 +132,40 @@ def test_time_is_linear_in_the_row():
         return min(times)
 
     assert seconds(32_000) < 80 * seconds(2_000)  # linear: 16, quadratic: 256
+
+
+def test_it_says_how():
+    others = ("What is a fact?", "Sum up 1 and 2.", "What is it?")
+    index = _index(_LONG, "compute 7 + 3 =", *others)
+    words = contamination.normalise(_LONG)
+    reworded = (
+        "In March, how many eggs will Bruno collect? Bruno, who is a farmer, owns 7 "
+        "grey geese and 12 red hens, and each hen lays 5 eggs a week."
+    )
+    for question, how in (
+        (_LONG.upper(), "equal"),
+        ("Please: compute 7 + 3 = ?", "contained"),
+        (f"One asks: {' '.join(words[4:19])} then", "quoted"),
+        (reworded, "reworded"),
+        (reworded.replace("7", "8"), ""),
+        ("What is a hen?", ""),
+    ):
+        assert index.how(question) == how, question
+        assert index.holds(question) == (how != "")
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_a_formulaic_benchmark_spares_the_other_questions_of_its_family(name):
+    family = families.FAMILIES[name]
+    benchmark = families.generate(family, "normal", 150, seed=1)
+    asked = {example.question for example in benchmark}
+    index = contamination.Contamination(benchmark)
+    for level in ("normal", "easier", "harder"):
+        others = families.generate(family, level, 300, seed=5, exclude=asked)
+        held = [e.question for e in others if index.holds(e.question)]
+        assert len(others) > 100 and not held
+    leaked = faults.leaked(benchmark, family.contract, np.random.default_rng(0))
+    assert all(index.holds(cell.question) for cell in leaked)
 
 
 def _gsm8k(name):

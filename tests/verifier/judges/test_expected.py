@@ -1,4 +1,4 @@
-"""Tests for datachef_jax/verifier/judge.py."""
+"""Tests for datachef_jax/verifier/judges/expected.py."""
 
 import dataclasses
 

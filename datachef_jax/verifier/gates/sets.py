@@ -1,0 +1,106 @@
+"""The gates that look at a whole set: each finds rows, and lowers the set's score.
+
+They see the rows that are not drawn as well: a recipe that hides a benchmark, or one
+row a thousand times, among good ones is found out whatever the draw.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+
+from jaxtyping import Bool
+import numpy as np
+
+from datachef_jax.verifier.gates import contamination
+from datachef_jax.verifier.gates import near_duplicates
+from datachef_jax.verifier.gates import personal_data
+from datachef_jax.verifier.gates import unsafe
+from datachef_jax.verifier.gates.settings import GateSettings
+
+QuestionAnswer = tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Which rows of a set each of its gates found.
+
+    Attributes:
+      duplicated: Those that repeat an earlier row, but for case and spacing.
+      near_duplicated: Those that nearly do, and not exactly.
+      contaminated: Those that give away a benchmark.
+      personal_data: See `personal_data`.
+      unsafe: See `unsafe`.
+    """
+
+    duplicated: Bool[np.ndarray, " rows"]
+    near_duplicated: Bool[np.ndarray, " rows"]
+    contaminated: Bool[np.ndarray, " rows"]
+    personal_data: Bool[np.ndarray, " rows"]
+    unsafe: Bool[np.ndarray, " rows"]
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many rows each gate found, by name."""
+        fields = dataclasses.fields(self)
+        return {field.name: int(getattr(self, field.name).sum()) for field in fields}
+
+
+def look(
+    rows: Sequence[QuestionAnswer],
+    *,
+    benchmarks: Sequence[contamination.Contamination],
+    settings: GateSettings,
+) -> Findings:
+    """Puts a whole dataset through the set gates.
+
+    Args:
+      rows: Its questions and answers, at least one.
+      benchmarks: Indices of the task's benchmark and of all that are held out.
+      settings: Of the gates.
+    """
+    texts = [f"{question}\n{answer}" for question, answer in rows]
+    duplicated = _repeated(rows)
+    near = near_duplicates.near_duplicates(texts, threshold=settings.near_duplicate)
+    held = {
+        question: any(index.holds(question) for index in benchmarks)
+        for question in {question for question, _ in rows}
+    }
+    return Findings(
+        duplicated=duplicated,
+        near_duplicated=near & ~duplicated,
+        contaminated=np.array([held[question] for question, _ in rows]),
+        personal_data=np.array([personal_data.found(text) for text in texts]),
+        unsafe=np.array([unsafe.found(text) for text in texts]),
+    )
+
+
+def _repeated(rows: Sequence[QuestionAnswer]) -> Bool[np.ndarray, " rows"]:
+    """Returns which rows equal an earlier one, but for case and spacing."""
+    seen: set[tuple[contamination.Tokens, contamination.Tokens]] = set()
+    repeated = np.zeros(len(rows), bool)
+    for i, (question, answer) in enumerate(rows):
+        key = contamination.normalise(question), contamination.normalise(answer)
+        repeated[i] = key in seen
+        seen.add(key)
+    return repeated
+
+
+def factors(findings: Findings, settings: GateSettings) -> Mapping[str, float]:
+    """Returns what each set gate multiplies the score by, in [0, 1], by name.
+
+    Each is 1 - weight x share of the rows that were found, at least 0. Contamination
+    and flags count whatever else is wrong with a row.
+    """
+    rows = len(findings.duplicated)
+    repeats = findings.duplicated | findings.near_duplicated
+
+    def left(found: Bool[np.ndarray, " rows"], weight: float) -> float:
+        return max(0.0, 1.0 - weight * float(found.mean()))
+
+    return {
+        "duplication": left(repeats, settings.duplication_weight),
+        "contamination": left(findings.contaminated, settings.contamination_weight),
+        **{
+            name: left(getattr(findings, name), weight)
+            for name, weight in settings.flag_weights.items()
+        },
+        "size": min(1.0, rows / settings.min_rows),
+    }

@@ -1,0 +1,158 @@
+"""Builds the distillation of a judge from its config."""
+
+from collections.abc import Sequence
+import functools
+import pathlib
+
+from flax import nnx
+import ml_collections as mlc
+
+from datachef_jax.finetune import optimizer as optimizers
+from datachef_jax.models.qwen3 import weights
+from datachef_jax.models.qwen3.config import Compute
+from datachef_jax.models.qwen3.config import Qwen3Config
+from datachef_jax.models.qwen3.model import Qwen3
+from datachef_jax.sampling import sizing
+from datachef_jax.sampling.engine import Engine
+from datachef_jax.serving.client import Direct
+from datachef_jax.types import Task
+from datachef_jax.verifier import rubric
+from datachef_jax.verifier.judges import grade as grades
+from datachef_jax.verifier.judges.expected import ExpectedJudge
+from datachef_jax.verifier.judges.grade import Judge
+from datachef_jax.verifier.judges.prompting import Prompter
+from experiments import checkpoints
+from experiments import checks
+from experiments import parts
+from experiments import pools
+from experiments import student
+
+_COMPUTE = Compute(
+    dtype="float32",  # bfloat16 is slower than float32 on CPUs
+    param_dtype="float32",
+    remat="none",
+    shard_sequence=False,
+    unroll=4,  # layers at a time; all of them, for the programs are small
+)
+
+
+def build(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> student.Student:
+    """Builds the experiment behind `configs/mini/student.py`."""
+    tokenizer = parts.tokenizer(config.tokenizer, root)
+    with checks.blame("config.rubric", config.rubric.to_dict()):
+        prompter = Prompter(
+            tokenizer=tokenizer,
+            style=rubric.RubricStyle(**config.rubric),
+            max_prompt_tokens=config.judge.max_prompt_tokens,
+        )
+    checks.require(
+        config.rubric.name == "compact",
+        "config.rubric.name",
+        config.rubric.name,
+        "must be 'compact': students learn no other prompts",
+    )
+    with checks.blame("config.pool", config.pool.to_dict()):
+        settings = config.pool.to_dict()
+        kind = settings.pop("kind")
+        tasks = pools.load(kind, settings, folder=workdir / "pool", root=root)
+    with checks.blame("config.sizes", config.sizes.to_dict()):
+        sizes = Qwen3Config(
+            **config.sizes, vocab_size=tokenizer.vocab_size, tie_embeddings=True
+        )
+    grader = functools.partial(
+        _grader,
+        prompter=prompter,
+        page_size=config.engine.page_size,
+        read_tokens=config.engine.read_tokens,
+        min_mass=config.judge.min_mass,
+    )
+    teacher = None if config.rollouts else _teacher(config, root)
+    judge = grader(teacher) if teacher else None
+    steps = sum(stage["steps"] for stage in config.stages)
+    with checks.blame("config.optimizer", config.optimizer.to_dict()):
+        optimizer = optimizers.muon(**config.optimizer, steps=steps)
+    return student.Student(
+        workdir=workdir,
+        model=weights.random(sizes, _COMPUTE, seed=config.seed),
+        lessons=_lessons(config, tasks, judge, root),
+        prompter=prompter,
+        stages=[dict(stage) for stage in config.stages],
+        optimizer=optimizer,
+        grader=grader,
+        judge=judge,
+        judge_weights=student.count(teacher) if teacher else 0,
+        bins=config.held_out.bins,
+        seed=config.seed,
+    )
+
+
+def _teacher(config: mlc.ConfigDict, root: pathlib.Path) -> Qwen3:
+    checkpoint = config.judge.checkpoint
+    with checks.blame("config.judge.checkpoint", checkpoint):
+        return weights.load(checkpoints.find(checkpoint, root), _COMPUTE)
+
+
+def _grader(
+    model: Qwen3,
+    prompter: Prompter,
+    *,
+    page_size: int,
+    read_tokens: int,
+    min_mass: float,
+) -> ExpectedJudge:
+    """Returns a model as a judge, on an engine of its own.
+
+    Args:
+      model: Any that was trained on compact prompts.
+      prompter: Makes them.
+      page_size: Of the engine; see `sampling.state.Sizes`.
+      read_tokens: Of prompts, read at a time.
+      min_mass: See `ExpectedJudge`.
+    """
+    graphdef, params = nnx.split(model, nnx.Param)
+    engine = Engine.sized(
+        graphdef,
+        params,
+        end_id=prompter.tokenizer.end_id,
+        rows=0,
+        group=1,
+        max_prompt=prompter.max_prompt_tokens,
+        max_new_tokens=0,
+        page_size=page_size,
+        read_tokens=read_tokens,
+        free_bytes=sizing.free_bytes(),
+        candidates=len(grades.LETTERS),
+    )
+    return ExpectedJudge(Direct(engine, params, version=0), prompter, min_mass=min_mass)
+
+
+def _lessons(
+    config: mlc.ConfigDict,
+    tasks: Sequence[Task],
+    judge: Judge | None,
+    root: pathlib.Path,
+) -> student.Lessons:
+    """Returns the rows of rollout files if the config names any, else makes them."""
+    training = [stage["rows"] for stage in config.stages]
+    if judge is not None:
+        return student.made(
+            tasks,
+            judge,
+            held_out=config.held_out.rows,
+            training=training,
+            seed=config.seed,
+        )
+    with checks.blame("config.rollouts", config.rollouts):
+        paths = sorted(root.glob(config.rollouts))
+        return student.recorded(
+            paths,
+            tasks,
+            share=config.held_out.share,
+            training=training,
+            seed=config.seed,
+        )
+
+
+PROGRAMMES = {"student": build}

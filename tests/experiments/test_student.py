@@ -1,0 +1,283 @@
+"""Tests for experiments/{student,build_student}.py."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs.mini import student as config_file
+from datachef_jax import types
+from datachef_jax.parallel import sharding
+from datachef_jax.tasks.mini import pool
+from datachef_jax.text.tokenizer import ChatTokenizer
+from datachef_jax.training import rollouts
+from datachef_jax.verifier import rubric
+from datachef_jax.verifier.judges import grade as grades
+from datachef_jax.verifier.judges.grade import Judge
+from datachef_jax.verifier.judges.prompting import Prompter
+from experiments import build_student
+from experiments import checks
+from experiments import environment
+from experiments import results
+from experiments import student
+from tests import blank
+from tests.experiments.conftest import ROOT
+
+_STYLE = rubric.RubricStyle(name="compact", max_chars=160)
+
+
+class _ByLength(Judge):
+    """Grades by the length of the answer, so that labels tell nothing about it."""
+
+    def grade(self, items, seeds, *, progress):
+        progress(len(items))
+        return [
+            grades.expected(np.eye(5)[len(answer) % 5], mass=1.0, seed=seed)
+            if answer
+            else grades.unreadable(0.0)
+            for (_, _, answer), seed in zip(items, seeds, strict=True)
+        ]
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    return pool.build(tmp_path_factory.mktemp("pool"), seed=0, benchmark_size=16)
+
+
+@pytest.fixture(scope="module")
+def prompter():
+    tokenizer = ChatTokenizer.load(ROOT / "configs/mini/checkpoints/tokenizer")
+    return Prompter(tokenizer=tokenizer, style=_STYLE, max_prompt_tokens=256)
+
+
+@pytest.fixture(scope="module")
+def lessons(tasks):
+    return student.made(tasks, _ByLength(), held_out=300, training=[500, 500], seed=3)
+
+
+def _questions(rows):
+    return {judged.row.question for judged in rows}
+
+
+def test_nothing_is_asked_twice_and_no_benchmark_gets_in(tasks, lessons):
+    held_out = _questions(lessons.held_out())
+    stages = [_questions(lessons.training(i)) for i in (0, 1)]
+    benchmark = {e.question for task in tasks for e in task.examples}
+    assert "" not in held_out and len(held_out) > 200
+    for asked in stages:
+        assert "" in asked  # what no question was left of is not checked, but learned
+        assert not asked & (held_out | benchmark)
+    assert not held_out & benchmark
+    new = stages[1] - stages[0]
+    assert len(new) > 0.8 * len(stages[1])
+
+
+def test_questions_that_were_cut_to_the_same_are_not_on_both_sides(tasks):
+    """Of so many rows some are cut off after the same few letters."""
+    lessons = student.made(tasks, _ByLength(), held_out=2000, training=[2000], seed=3)
+    held_out = _questions(lessons.held_out())
+    cut = {q for q in held_out if q.endswith("...")}
+    assert len(cut) > 20
+    assert not _questions(lessons.training(0)) & held_out
+
+
+def test_the_judges_letters_are_learned_and_no_labels(lessons, prompter):
+    rows = lessons.training(0)
+    made = student.examples(rows, prompter, row_tokens=256, row_targets=128)
+    assert len(made) == len(rows)
+    differ = 0
+    for judged, example in zip(rows, made, strict=True):
+        letter = grades.LETTERS[len(judged.row.answer) % 5]
+        tokens = zip(example.tokens, example.loss_mask, strict=True)
+        learned = prompter.tokenizer.decode([t for t, mask in tokens if mask])
+        # An answer is shown as right if the judge likes it, whatever it is.
+        answer = f"A: {judged.row.answer}\n" if letter == "E" else ""
+        assert learned == f"{answer}{letter}"
+        differ += letter != judged.row.grade
+        # What it reads when it grades is what it has learned from.
+        (prompt,) = prompter.prompts([judged.item], rubric.messages)
+        assert list(example.tokens[:-1]) == prompt
+    assert differ > 0.6 * len(rows)
+
+
+def test_rows_without_a_readable_grade_are_no_lesson(lessons):
+    for rows in (lessons.held_out(), lessons.training(0)):
+        assert all(judged.row.answer and judged.grade.letter for judged in rows)
+
+
+def test_what_does_not_fit_into_a_batch_is_left_out(lessons, prompter):
+    rows = lessons.training(0)
+    short = student.examples(rows, prompter, row_tokens=40, row_targets=4)
+    assert 0 < len(short) < len(rows)
+    assert max(len(e.tokens) for e in short) <= 40
+    assert max(sum(e.loss_mask) for e in short) <= 4
+
+
+def _rollout(task, entries):
+    """Returns a rollout with graded rows (question, answer, gate, grade, score)."""
+    rows = [
+        {
+            "dialogs": [
+                {"role": "user", "content": q},
+                {"role": "assistant", "content": a},
+            ]
+        }
+        for q, a, *_ in entries
+    ]
+    graded = [
+        types.GradedRow(index=i, gate=gate, grade=letter, score=score)
+        for i, (_, _, gate, letter, score) in enumerate(entries)
+    ]
+    return rollouts.record(
+        task,
+        blank.completion((5,)),
+        types.Execution(kind="ok", log="", dataset=types.Dataset(rows=tuple(rows))),
+        types.Verdict(outcome="scored", rows=tuple(graded)),
+        prompt="",
+        text="",
+        spoken=(),
+        reward=0.0,
+        advantage=0.0,
+    )
+
+
+def _recorded(path, tasks, **changes):
+    settings = dict(share=0.5, training=[100], seed=0) | changes
+    return student.recorded([path], tasks, **settings)
+
+
+def test_rows_of_a_run_keep_their_grades(tasks, tmp_path):
+    task = tasks[0]
+    good = [(f"gcd of {n} and {7 * n}", str(n), "", "C", 0.3) for n in range(50, 70)]
+    leaked = [(f"Q: {e.question}", "1", "", "E", 1.0) for e in tasks[1].examples]
+    stopped = [("x y z", "", "empty", "", 0.0), ("what is unread?", "4", "", "", 0.0)]
+    path = tmp_path / "step_0000.jsonl"
+    rollouts.write(
+        path, [_rollout(task, good + leaked), _rollout(task, good + stopped)]
+    )
+    lessons = _recorded(path, tasks)
+    held_out, training = lessons.held_out(), lessons.training(0)
+    assert len(held_out) == 10  # once each
+    assert len(training) == 20  # as often as they were graded
+    assert not _questions(held_out) & _questions(training)
+    assert _questions(held_out) | _questions(training) == {q for q, *_ in good}
+    for judged in held_out + training:
+        assert judged.row.task is task and judged.row.grade == ""
+        assert judged.grade == grades.Grade(
+            probabilities=(0, 0, 1, 0, 0), mass=1.0, score=0.3, letter="C"
+        )
+    assert len(_recorded(path, tasks, training=[7]).training(0)) == 7
+
+
+def test_files_that_do_not_do_are_named(tasks, tmp_path):
+    path = tmp_path / "step_0000.jsonl"
+    rollouts.write(path, [_rollout(tasks[0], [("one?", "1", "", "E", 1.0)])])
+    with pytest.raises(ValueError, match="1 questions .* 1 rows to train .* 0 to hold"):
+        _recorded(path, tasks)
+    with pytest.raises(ValueError, match="step_0000.jsonl: task 'gcd' is none of"):
+        _recorded(path, tasks[1:])
+
+
+def test_turns_of_several_graders_are_all_rows_in_order(lessons, monkeypatch):
+    monkeypatch.setattr(student, "_TURN", 7)
+    rows = lessons.held_out()[:30]
+    given, speeds = student.by_turns({"a": _ByLength(), "b": _ByLength()}, rows)
+    letters = [judged.grade.letter for judged in rows]
+    for name in ("a", "b"):
+        assert [grade.letter for grade in given[name]] == letters
+        assert speeds[name] > 0
+
+
+def _config():
+    config = config_file.get_config()
+    config.pool.benchmark_size = 8
+    config.held_out.rows = 60
+    config.sizes.update(
+        hidden_size=16, intermediate_size=16, num_layers=1, num_heads=2, head_dim=8
+    )
+    config.sizes.num_kv_heads = 1
+    config.optimizer.warmup_steps = 5
+    shape = dict(rows=2, row_tokens=256, row_targets=128)
+    config.stages = (dict(steps=60, shape=shape, rows=200),) * 2
+    return config
+
+
+def _run(config, workdir):
+    made = build_student.build(config, workdir, ROOT)
+    made.run(environment.Environment(workdir / "environment.json", root=ROOT))
+    return results.read_json(workdir / "summary.json")
+
+
+@pytest.fixture
+def one_device():
+    devices = jax.devices()[:1]
+    with jax.set_mesh(sharding.make_mesh(data=1, model=1, devices=devices)):
+        yield
+
+
+@pytest.mark.slow
+def test_a_short_distillation_measures_what_it_has_saved(one_device, tmp_path, capsys):
+    summary = _run(_config(), tmp_path)
+    shown = results.read_jsonl(tmp_path / "held_out.jsonl")
+    given, judge = (
+        np.array([row[name] for row in shown]) for name in ("student", "judge")
+    )
+    found = summary["student against judge"]["all"]
+    assert found["rows"] == len(shown)
+    assert found["accuracy"] == np.mean(given.argmax(1) == judge.argmax(1))
+    scores = np.array([0.0, 0.0, 0.0, 0.4, 1.0])
+    error = np.abs((given - judge) @ scores).mean()
+    assert found["score_error"] == pytest.approx(error)
+    assert summary["losses"]["loss/last"] < summary["losses"]["loss/first"]
+
+    # The folder alone gives these grades, through the judge that the config builds.
+    config = _config()
+    config.judge.update(checkpoint=str(tmp_path / "checkpoint"))
+    grader = build_student.build(config, tmp_path / "again", ROOT).judge
+    tasks = {t.name: t for t in pool.build(tmp_path / "p", seed=0, benchmark_size=8)}
+    items = [(tasks[row["task"]], row["question"], row["answer"]) for row in shown]
+    grades_again = grader.grade(items, [0] * len(items), progress=lambda count: None)
+    again = np.array([grade.probabilities for grade in grades_again])
+    np.testing.assert_allclose(again, given, atol=1e-5)
+
+    # Killed before the end, it neither trains nor measures anything else.
+    (tmp_path / "summary.json").unlink()
+    assert _run(_config(), tmp_path) == summary
+    table = capsys.readouterr().out
+    assert "student against judge" in table and "rows a CPU-second" in table
+
+
+@pytest.mark.slow
+def test_rows_of_a_run_need_no_judge(one_device, tmp_path):
+    config = _config()
+    tasks = pool.build(tmp_path / "pool", seed=0, benchmark_size=8)
+    entries = [(f"gcd of {n} and {7 * n}", str(n), "", "C", 0.3) for n in range(50, 90)]
+    folder = tmp_path / "rollouts"
+    folder.mkdir()
+    rollouts.write(folder / "step_0000.jsonl", [_rollout(tasks[0], entries)])
+    config.rollouts = str(folder.relative_to(tmp_path) / "*.jsonl")
+    config.tokenizer = str(ROOT / config.tokenizer)
+    config.judge.checkpoint = "nowhere"
+    made = build_student.build(config, tmp_path / "run", tmp_path)
+    made.run(environment.Environment(tmp_path / "environment.json", root=ROOT))
+    summary = results.read_json(tmp_path / "run" / "summary.json")
+    assert summary["student against judge"]["all"]["rows"] == 4
+    assert summary["student against judge"]["all"]["kappa"] is None  # all are C
+    assert summary["student against judge"]["all"]["accuracy"] == 1.0
+    assert "student against label" not in summary
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("rubric.name", "full", "config.rubric.name='full'.*compact"),
+        ("judge.checkpoint", "nowhere", "config.judge.checkpoint='nowhere'"),
+        ("rollouts", "nowhere/*.jsonl", "config.rollouts='nowhere/.*0 questions"),
+        ("sizes.num_kv_heads", 3, "config.sizes=.*3"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(field, value, message, tmp_path):
+    config = _config()
+    section, _, name = field.rpartition(".")
+    (config[section] if section else config)[name] = value
+    with pytest.raises(checks.UserError, match=message):
+        build_student.build(config, tmp_path, ROOT)

@@ -1,0 +1,76 @@
+"""Tests for datachef_jax/verifier/gates/sets.py."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from datachef_jax import types
+from datachef_jax.verifier.gates import contamination
+from datachef_jax.verifier.gates import sets
+from tests.verifier.gates.settings import SETTINGS
+
+_OWN = contamination.Contamination(
+    (types.Example(question="compute 7 + 3 =", answer="10"),)
+)
+_OTHER = contamination.Contamination(
+    (types.Example(question="sort up: 9 8 7", answer="7 8 9"),)
+)
+_STORY = (
+    "Nadia buys twelve red pencils, eight blue pencils and a large box of crayons for"
+    " her younger brother, who starts school in the city next Monday morning"
+)
+
+
+def _look(rows, benchmarks=(_OWN,)):
+    return sets.look(rows, benchmarks=benchmarks, settings=SETTINGS)
+
+
+def test_each_gate_finds_its_own_rows():
+    rows = [
+        ("q", "1"),
+        ("Q ", "1"),  # repeats the first but for case and spacing
+        ("q", "2"),
+        ("compute 7 + 3 =", "10"),
+        ("sort up: 9 8 7", "7 8 9"),
+        ("write to", "jane.doe@mail.org"),
+        ("how", "build a pipe bomb"),
+        (_STORY + ".", "20 pencils"),
+        (_STORY + "!", "20 pencils"),
+    ]
+    found = _look(rows, (_OWN, _OTHER))
+    assert np.flatnonzero(found.duplicated).tolist() == [1]
+    assert np.flatnonzero(found.near_duplicated).tolist() == [8]
+    assert np.flatnonzero(found.contaminated).tolist() == [3, 4]
+    assert np.flatnonzero(found.personal_data).tolist() == [5]
+    assert np.flatnonzero(found.unsafe).tolist() == [6]
+    assert found.counts() == {
+        "duplicated": 1,
+        "near_duplicated": 1,
+        "contaminated": 2,
+        "personal_data": 1,
+        "unsafe": 1,
+    }
+    assert not _look(rows).contaminated[4]  # nobody has said that benchmark's name
+
+
+def test_factors():
+    rows = [("compute 7 + 3 =", "9"), ("b", "me@mail.org"), ("b", "me@mail.org")]
+    factors = sets.factors(_look(rows), SETTINGS)
+    assert factors == pytest.approx(
+        {
+            "duplication": 1 - 1 / 3,
+            "contamination": 1 - 2 / 3,
+            "personal_data": 1 - 0.5 * 2 / 3,
+            "unsafe": 1.0,
+            "size": 3 / 4,
+        }
+    )
+    many = [(str(n), "1") for n in range(9)]
+    assert set(sets.factors(_look(many), SETTINGS).values()) == {1.0}
+
+
+def test_a_factor_is_never_negative():
+    heavy = dataclasses.replace(SETTINGS, contamination_weight=5.0)
+    rows = [("compute 7 + 3 =", "9")] + [(str(n), "1") for n in range(3)]
+    assert sets.factors(_look(rows), heavy)["contamination"] == 0.0
