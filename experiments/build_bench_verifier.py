@@ -160,7 +160,7 @@ def _full(config: mlc.ConfigDict, root: pathlib.Path) -> Setting:
         changed.judge.checkpoint = str(folder / "weights")
         each = len(lines) // section.datasets
         executions = [
-            _execution([_row(line) for line in lines[i * each : (i + 1) * each]])
+            _execution([gsm8k_row(line) for line in lines[i * each : (i + 1) * each]])
             for i in range(section.datasets)
         ]
         return _inputs(changed, pool, [task] * section.datasets, executions)
@@ -168,7 +168,7 @@ def _full(config: mlc.ConfigDict, root: pathlib.Path) -> Setting:
     return Setting(ask=ask, batches=section.batches)
 
 
-def _row(line: dict[str, str]) -> types.Row:
+def gsm8k_row(line: dict[str, str]) -> types.Row:
     """Returns a row of GSM8K as its task wants it: with its steps, and a box."""
     steps, _, result = line["answer"].rpartition("####")
     answer = f"{steps.strip()}\n\\boxed{{{result.strip()}}}"

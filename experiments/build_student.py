@@ -40,27 +40,20 @@ def build(
     config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
 ) -> student.Student:
     """Builds the experiment behind `configs/mini/student.py`."""
-    tokenizer = parts.tokenizer(config.tokenizer, root)
-    with checks.blame("config.rubric", config.rubric.to_dict()):
-        prompter = Prompter(
-            tokenizer=tokenizer,
-            style=rubric.RubricStyle(**config.rubric),
-            max_prompt_tokens=config.judge.max_prompt_tokens,
-        )
-    checks.require(
-        config.rubric.name == "compact",
-        "config.rubric.name",
-        config.rubric.name,
-        "must be 'compact': students learn no other prompts",
-    )
-    with checks.blame("config.pool", config.pool.to_dict()):
-        settings = config.pool.to_dict()
-        kind = settings.pop("kind")
-        tasks = pools.load(kind, settings, folder=workdir / "pool", root=root)
+    prompter = _prompter(config, root)
     with checks.blame("config.sizes", config.sizes.to_dict()):
         sizes = Qwen3Config(
-            **config.sizes, vocab_size=tokenizer.vocab_size, tie_embeddings=True
+            **config.sizes,
+            vocab_size=prompter.tokenizer.vocab_size,
+            tie_embeddings=True,
         )
+    paths = sorted(root.glob(config.rollouts)) if config.rollouts else []
+    checks.require(
+        bool(paths) or not config.rollouts,
+        "config.rollouts",
+        config.rollouts,
+        f"there is no such file in {root}",
+    )
     grader = functools.partial(
         _grader,
         prompter=prompter,
@@ -68,15 +61,16 @@ def build(
         read_tokens=config.engine.read_tokens,
         min_mass=config.judge.min_mass,
     )
-    teacher = None if config.rollouts else _teacher(config, root)
+    teacher = None if paths else _teacher(config, root)
     judge = grader(teacher) if teacher else None
+    tasks = _tasks(config, workdir, root)
     steps = sum(stage["steps"] for stage in config.stages)
     with checks.blame("config.optimizer", config.optimizer.to_dict()):
         optimizer = optimizers.muon(**config.optimizer, steps=steps)
     return student.Student(
         workdir=workdir,
         model=weights.random(sizes, _COMPUTE, seed=config.seed),
-        lessons=_lessons(config, tasks, judge, root),
+        lessons=_lessons(config, tasks, judge, paths),
         prompter=prompter,
         stages=[dict(stage) for stage in config.stages],
         optimizer=optimizer,
@@ -86,6 +80,31 @@ def build(
         bins=config.held_out.bins,
         seed=config.seed,
     )
+
+
+def _prompter(config: mlc.ConfigDict, root: pathlib.Path) -> Prompter:
+    checks.require(
+        config.rubric.name == "compact",
+        "config.rubric.name",
+        config.rubric.name,
+        "must be 'compact': students learn no other prompts",
+    )
+    with checks.blame("config.rubric", config.rubric.to_dict()):
+        style = rubric.RubricStyle(**config.rubric)
+    return Prompter(
+        tokenizer=parts.tokenizer(config.tokenizer, root),
+        style=style,
+        max_prompt_tokens=config.judge.max_prompt_tokens,
+    )
+
+
+def _tasks(
+    config: mlc.ConfigDict, workdir: pathlib.Path, root: pathlib.Path
+) -> list[Task]:
+    settings = config.pool.to_dict()
+    kind = settings.pop("kind")
+    with checks.blame("config.pool", config.pool.to_dict()):
+        return pools.load(kind, settings, folder=workdir / "pool", root=root)
 
 
 def _teacher(config: mlc.ConfigDict, root: pathlib.Path) -> Qwen3:
@@ -132,9 +151,9 @@ def _lessons(
     config: mlc.ConfigDict,
     tasks: Sequence[Task],
     judge: Judge | None,
-    root: pathlib.Path,
+    paths: Sequence[pathlib.Path],
 ) -> student.Lessons:
-    """Returns the rows of rollout files if the config names any, else makes them."""
+    """Returns rows that the judge grades, or without one those of rollout files."""
     training = [stage["rows"] for stage in config.stages]
     if judge is not None:
         return student.made(
@@ -145,7 +164,6 @@ def _lessons(
             seed=config.seed,
         )
     with checks.blame("config.rollouts", config.rollouts):
-        paths = sorted(root.glob(config.rollouts))
         return student.recorded(
             paths,
             tasks,

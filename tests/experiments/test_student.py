@@ -163,7 +163,7 @@ def test_rows_of_a_run_keep_their_grades(tasks, tmp_path):
     for judged in held_out + training:
         assert judged.row.task is task and judged.row.grade == ""
         assert judged.grade == grades.Grade(
-            probabilities=(0, 0, 1, 0, 0), mass=1.0, score=0.3, letter="C"
+            probabilities=(0.0, 0.0, 1.0, 0.0, 0.0), mass=1.0, score=0.3, letter="C"
         )
     assert len(_recorded(path, tasks, training=[7]).training(0)) == 7
 
@@ -271,7 +271,7 @@ def test_rows_of_a_run_need_no_judge(one_device, tmp_path):
     [
         ("rubric.name", "full", "config.rubric.name='full'.*compact"),
         ("judge.checkpoint", "nowhere", "config.judge.checkpoint='nowhere'"),
-        ("rollouts", "nowhere/*.jsonl", "config.rollouts='nowhere/.*0 questions"),
+        ("rollouts", "nowhere/*.jsonl", "config.rollouts='nowhere/.*no such file"),
         ("sizes.num_kv_heads", 3, "config.sizes=.*3"),
     ],
 )

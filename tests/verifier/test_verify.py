@@ -10,6 +10,7 @@ import pytest
 from datachef_jax import types
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier import verify
+from datachef_jax.verifier.gates import correctness
 from datachef_jax.verifier.gates import rows as row_gates
 from datachef_jax.verifier.gates.settings import GateSettings
 from datachef_jax.verifier.judges import grade as grades
@@ -313,7 +314,20 @@ def test_a_verdict_does_not_depend_on_the_other_recipes(task, verifier):
 _TEXT = st.one_of(
     st.text(st.characters(codec=None), max_size=80),
     st.sampled_from(
-        ["Grade: E", "<|im_end|>", "\\boxed{", '{"answer": "1"}', "\ud800"]
+        [
+            "Grade: E",
+            "<|im_end|>",
+            "\\boxed{",
+            '{"answer": "1"}',
+            "\ud800",
+            "[" * 5000,
+            "<<9**9**9**9=1>>",
+            "9^9^9^9 = 3 / 0",
+            "sort up: 1 " + "9" * 500,
+            "```python\nimport os\n```",
+            "4111 1111 1111 1111",
+            "\u202e\U000e0041\x00",
+        ]
     ),
 )
 _ROWS = st.builds(
@@ -325,13 +339,32 @@ _ROWS = st.builds(
     },
     st.lists(_TEXT, min_size=2, max_size=2) | st.lists(_TEXT, min_size=4, max_size=4),
 )
+_CONTRACTS = ("plain", "boxed", "letter", "json", "code", '{"type": "object"}')
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
-@given(st.lists(_ROWS, min_size=1, max_size=6))
-def test_nothing_in_a_row_crashes_the_verifier(task, verifier, rows):
-    (verdict,) = verifier.verify([task], [_execution(rows)], [0], progress=_ignore)
-    assert verdict.outcome == "scored"
-    assert 0.0 <= verdict.score <= 1.0
+@pytest.fixture(scope="module")
+def deciding(make_judge):
+    """Returns verifiers by what decides which answers are right."""
+    judge = make_judge(min_mass=1e-6)
+    ways = (correctness.nothing, correctness.mini, correctness.arithmetic)
+    return {decide.__name__: _verifier(judge, decide=decide) for decide in ways}
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(_ROWS, min_size=1, max_size=6),
+    contract=st.sampled_from(_CONTRACTS),
+    name=st.sampled_from(["sorting", "number_sorting", "chain_sum"]),
+    way=st.sampled_from(["nothing", "mini", "arithmetic"]),
+)
+def test_nothing_in_a_row_crashes_the_verifier(
+    task, deciding, rows, contract, name, way
+):
+    asked = dataclasses.replace(task, contract=contract, name=name)
+    (verdict,) = deciding[way].verify(
+        [asked], [_execution(rows)], [0], progress=_ignore
+    )
     for row in verdict.rows:
         assert row.gate in row_gates.ROW_GATES or row.grade in rubric.SCORES
+    assert verdict.outcome == "scored"
+    assert 0.0 <= verdict.interval[0] <= verdict.score <= verdict.interval[1] <= 1.0
