@@ -26,6 +26,8 @@ def get_config() -> mlc.ConfigDict:
     config.judge.update(max_chars=600, max_prompt_tokens=1024)
     config.generator.update(max_prompt_tokens=1024)
     config.base.update(max_prompt_tokens=1024, rows=16)
+    config.verifier.correctness = "arithmetic"
+    config.verifier.gates.max_tokens = 512  # finetune.row_tokens
     config.rl.update(steps=4)
     config.finetune.update(steps=100, batch_rows=4, row_tokens=512, targets_per_row=256)
     config.evaluation.update(tasks=("gsm8k",))

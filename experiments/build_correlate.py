@@ -30,7 +30,7 @@ from experiments.corpora import judge as judge_corpus
 from experiments.engines import Engines
 
 _FITS = {f.__name__: f for f in (many.one_by_one, many.in_threads, many.in_one_program)}
-_PLANTED = "planted"
+_REWARD = "reward_model"
 
 
 def build(
@@ -46,10 +46,12 @@ def build(
         f"must be one of {sorted(_FITS)}",
     )
     tokenizer = parts.tokenizer(config.tokenizer, root)
+    published = (_REWARD,) if config[_REWARD].checkpoint else ()
     names = ("policy", "base", "judge", "generator", *verifiers.held_out(config))
-    found = models.load_each(config, names, tokenizer, root)
-    loaded = dict(zip(names, found, strict=True))
+    found = models.load_each(config, (*names, *published), tokenizer, root)
+    loaded = dict(zip((*names, *published), found, strict=True))
     loaded["rater"] = loaded["judge"]
+    reader = loaded.pop(_REWARD, loaded["base"])
     pool = parts.tasks(config, workdir, root)
     tasks = _chosen(pool, section.tasks)
     parts.check_questions(config, tasks, tokenizer)
@@ -72,7 +74,9 @@ def build(
         write=_write(config, engines, tokenizer, tasks, sandbox, verifier),
         executor=Executor(sandbox=sandbox, row_cap=0),
         verifier=verifier,
-        baselines=_baselines(config, engines, loaded["base"], tokenizer, pool, root),
+        baselines=_baselines(
+            config, engines, tokenizer, pool, root, base=loaded["base"], reader=reader
+        ),
         finetuner=parts.finetuner(config, loaded["base"], engines, tokenizer, workdir),
         fit=_FITS[section.fit],
         width=section.width,
@@ -133,18 +137,30 @@ def _write(
 def _baselines(
     config: mlc.ConfigDict,
     engines: Engines,
-    base: models.Model,
     tokenizer: ChatTokenizer,
     pool: Sequence[types.Task],
     root: pathlib.Path,
+    *,
+    base: models.Model,
+    reader: models.Model,
 ) -> Mapping[str, dataset_metrics.Baseline]:
-    """Builds the baselines, on the model that is to be fine-tuned and on the judge."""
+    """Builds the baselines.
+
+    Args:
+      config: Its sections baselines and reward_model.
+      engines: Of the model that is to be fine-tuned, and of the judge, who rates.
+      tokenizer: Of all models.
+      pool: All tasks.
+      root: What paths in the config are relative to.
+      base: The model that is to be fine-tuned.
+      reader: Whose view of a row the reward model's head is a function of.
+    """
     section = config.baselines
 
-    def embedder(pooling: str) -> embeddings.Embedder:
+    def embedder(model: models.Model, pooling: str) -> embeddings.Embedder:
         return embeddings.Embedder(
-            graphdef=base.graphdef,
-            params=base.params,
+            graphdef=model.graphdef,
+            params=model.params,
             tokenizer=tokenizer,
             pooling=pooling,
             max_tokens=section.max_tokens,
@@ -158,22 +174,22 @@ def _baselines(
     )
     with checks.blame("config.baselines", section.to_dict()):
         surprise = perplexity.Perplexity(**read)
-        last = embedder("last")
+        read_by = embedder(reader, "last")
         return {
             "ifd": ifd.Ifd(**read).measure,
             "perplexity": lambda pairs: -surprise.measure(pairs),
             "deita": deita.Deita(
                 client=engines.client("rater"),
                 tokenizer=tokenizer,
-                embedder=last,
+                embedder=embedder(base, "last"),
                 max_prompt_tokens=section.rater_prompt_tokens,
                 min_distance=section.min_distance,
             ).measure,
             "reward model": reward_model.RewardModel(
-                embedder=last, head=_head(config, last, pool, root)
+                embedder=read_by, head=_head(config, read_by, pool, root)
             ).measure,
             "vendi": vendi.Vendi(
-                embedder=embedder("mean"), max_rows=section.max_rows, seed=config.seed
+                embedder=embedder(base, "mean"), max_rows=section.max_rows, seed=config.seed
             ).measure,
         }
 
@@ -185,19 +201,19 @@ def _head(
     root: pathlib.Path,
 ) -> reward_model.Head:
     """Returns a published head, or one fitted to rows with planted faults."""
-    section = config.baselines
-    if section.reward_head != _PLANTED:
-        return reward_model.load(checkpoints.find(section.reward_head, root))
+    section = config[_REWARD]
+    if section.checkpoint:
+        return reward_model.load(checkpoints.find(section.checkpoint, root))
     training = [task for task in pool if not task.held_out]
     rows = judge_corpus.labelled_rows(
         training,
-        count=section.reward_rows,
+        count=section.rows,
         exclude=[example.question for task in pool for example in task.examples],
         seed=config.seed,
     )
     labels = np.array([float(row.grade == "E") for row in rows])
     embedded = embedder.embed([(row.question, row.answer) for row in rows])
-    return reward_model.fit(embedded.vectors, labels, penalty=section.reward_penalty)
+    return reward_model.fit(embedded.vectors, labels, penalty=section.penalty)
 
 
 PROGRAMMES = {"correlate": build}

@@ -40,8 +40,10 @@ def get_config() -> mlc.ConfigDict:
         rater_prompt_tokens=640,  # of the judge, who rates for DEITA
         min_distance=0.1,  # DEITA's own
         max_rows=100,  # of which Vendi takes the diversity
-        reward_head="planted",  # fitted to planted faults; or a folder's score.weight
-        reward_rows=2000,
-        reward_penalty=10.0,
+    )
+    config.reward_model = dict(
+        checkpoint="",  # a published one; or none: fitted to rows with planted faults
+        rows=2000,
+        penalty=10.0,
     )
     return config

@@ -124,7 +124,8 @@ def in_one_program(
 
     Where the mesh has a data axis that divides `width`, each of its devices trains its
     own share of the fine-tunes and talks to no other; else the rows of every batch are
-    split over it, as in `sft.fit`.
+    split over it, as in `sft.fit`. No accelerator has run it yet, eight virtual devices
+    of a CPU have.
     """
     names = list(batches)
     fitted = {}

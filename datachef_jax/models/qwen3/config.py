@@ -44,13 +44,17 @@ _WITHOUT_EFFECT = {
     "bos_token_id",
     "dtype",
     "eos_token_id",
+    "id2label",
     "initializer_range",
+    "label2id",
     "pad_token_id",
+    "problem_type",
     "torch_dtype",
     "transformers_version",
     "use_cache",
     "_name_or_path",
 }
+_CLASSIFIER = "ForSequenceClassification"
 _ROPE = {"rope_theta", "rope_scaling", "rope_parameters"}
 _WINDOW = {"use_sliding_window", "sliding_window", "max_window_layers", "layer_types"}
 # Whether queries and keys are normalized.
@@ -175,6 +179,9 @@ class Lora:
 def from_folder(folder: str | os.PathLike) -> Qwen3Config:
     """Reads the `config.json` of a Hugging Face model folder.
 
+    A reward model (`…ForSequenceClassification`) has no head over the vocabulary: it
+    is read as if that were tied to the embedding.
+
     Raises:
       ValueError: If a field is missing, or is unknown here, or has a value that would
         change the model in a way not implemented here; names the file, the field and
@@ -189,6 +196,8 @@ def from_folder(folder: str | os.PathLike) -> Qwen3Config:
         )
     _refuse_unsupported(fields, path)
     fields = _llama_defaults(fields) if family == "llama" else fields
+    if any(name.endswith(_CLASSIFIER) for name in fields.get("architectures") or ()):
+        fields = fields | {"tie_word_embeddings": True}
     missing = [name for name in _FIELDS.values() if name not in fields]
     if missing:
         raise ValueError(f"{path} lacks {missing}")

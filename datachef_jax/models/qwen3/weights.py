@@ -150,6 +150,8 @@ def _check_names(
     if config.tie_embeddings:
         # Qwen's own small checkpoints store the tied head a second time.
         found = found - {"lm_head.weight"}
+    # A reward model's head, which `verifier.baselines.reward_model` reads.
+    found = found - {"score.weight"}
     if missing := sorted(expected - found):
         raise ValueError(f"{folder} lacks {len(missing)} tensors: {missing[:5]}")
     if extra := sorted(found - expected):

@@ -2,8 +2,7 @@
 
 The head is either fitted here, to grades of any kind, or read from a Hugging Face
 folder of a `Qwen3ForSequenceClassification` with one label, the form in which reward
-models are published. Not covered: the backbone of such a folder, which
-`models.qwen3.weights.load` refuses for its `score.weight`.
+models are published; `models.qwen3.weights.load` reads the model in the same folder.
 """
 
 from collections.abc import Sequence
