@@ -141,7 +141,8 @@ def _full(config: mlc.ConfigDict, root: pathlib.Path) -> Setting:
         data = real_math.data_folder(root)
         lines = bench_workloads.read_gsm8k(data, rows=section.datasets)
     changed.judge.checkpoint = "random"
-    with checks.blame("config.full.changes.architecture", config.architecture):
+    named = section.changes.architecture.to_dict()
+    with checks.blame("config.full.changes.architecture", named):
         sizes = models.sizes(changed, "judge", vocab_size=section.vocab_size)
     (task,) = (task for task in pool if task.name == "gsm8k")
 

@@ -8,7 +8,6 @@ import ml_collections as mlc
 import numpy as np
 
 from datachef_jax import types
-from datachef_jax.finetune import many
 from datachef_jax.recipes.execute import Executor
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.verifier.baselines import deita
@@ -18,6 +17,7 @@ from datachef_jax.verifier.baselines import perplexity
 from datachef_jax.verifier.baselines import reward_model
 from datachef_jax.verifier.baselines import vendi
 from datachef_jax.verifier.proxy import ProxySettings
+from experiments import build_finetunes
 from experiments import checkpoints
 from experiments import checks
 from experiments import correlate
@@ -29,7 +29,6 @@ from experiments import verifiers
 from experiments.corpora import judge as judge_corpus
 from experiments.engines import Engines
 
-_FITS = {f.__name__: f for f in (many.one_by_one, many.in_threads, many.in_one_program)}
 _REWARD = "reward_model"
 
 
@@ -40,10 +39,10 @@ def build(
     checks.numbers(config)
     section = config.correlate
     checks.require(
-        section.fit in _FITS,
+        section.fit in build_finetunes.FITS,
         "config.correlate.fit",
         section.fit,
-        f"must be one of {sorted(_FITS)}",
+        f"must be one of {sorted(build_finetunes.FITS)}",
     )
     tokenizer = parts.tokenizer(config.tokenizer, root)
     published = (_REWARD,) if config[_REWARD].checkpoint else ()
@@ -78,7 +77,7 @@ def build(
             config, engines, tokenizer, pool, root, base=loaded["base"], reader=reader
         ),
         finetuner=parts.finetuner(config, loaded["base"], engines, tokenizer, workdir),
-        fit=_FITS[section.fit],
+        fit=build_finetunes.FITS[section.fit],
         width=section.width,
         proxy=proxy,
         seed=config.seed,
@@ -189,7 +188,9 @@ def _baselines(
                 embedder=read_by, head=_head(config, read_by, pool, root)
             ).measure,
             "vendi": vendi.Vendi(
-                embedder=embedder(base, "mean"), max_rows=section.max_rows, seed=config.seed
+                embedder=embedder(base, "mean"),
+                max_rows=section.max_rows,
+                seed=config.seed,
             ).measure,
         }
 

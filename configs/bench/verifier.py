@@ -35,13 +35,13 @@ def get_config() -> mlc.ConfigDict:
 
     config.mini = dict(
         datasets=8,  # of each of the 12 tasks, of random sources
-        batches=(16, 32, 64, 128, 256),  # of transformers
+        batches=(32, 64, 128, 256),  # of transformers
     )
     config.full = dict(
         datasets=4,  # equal parts of GSM8K's train split, of which rows are drawn
         benchmark_size=1319,  # of GSM8K's test split, which rows may not give away
         vocab_size=4096,
-        batches=(8, 16, 32),
+        batches=(4, 8, 16),
         changes=dict(  # of the sections above
             architecture=_without_vocabulary(engine.get_config("30m").architecture),
             policy=dict(unroll=8),

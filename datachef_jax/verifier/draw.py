@@ -26,7 +26,7 @@ def stratified(
       key: Determines the draw, together with the strata.
 
     Returns:
-      Positions of the drawn rows, in random order.
+      Positions of the drawn rows, in an order that says nothing.
     """
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
     count = len(strata)
@@ -38,4 +38,4 @@ def stratified(
     order = np.array([ranks[numbers[strata[row]]] for row in shuffled])
     by_stratum = shuffled[np.argsort(order, kind="stable")]
     places = np.floor((generator.random() + np.arange(k)) * count / k).astype(int)
-    return generator.permutation(by_stratum[np.minimum(places, count - 1)])
+    return by_stratum[np.minimum(places, count - 1)]

@@ -8,13 +8,15 @@ _RESAMPLES = 1000
 _LEVEL = 0.9
 
 
-def of_mean(scores: Float[np.ndarray, " rows"], seed: int) -> tuple[float, float]:
+def of_mean(scores: Float[np.ndarray, " rows"]) -> tuple[float, float]:
     """Returns the ends of the 90 % interval of a mean, by the percentile bootstrap.
+
+    The resamples are the same for all that have as many rows: what two intervals differ
+    by is not their luck.
 
     Args:
       scores: Of the drawn rows, at least one; one alone, or equal ones, say nothing
         about how others would score, and their interval is a point.
-      seed: Of the resamples.
     """
     low, high = float(scores.min()), float(scores.max())
     if low == high:
@@ -26,6 +28,6 @@ def of_mean(scores: Float[np.ndarray, " rows"], seed: int) -> tuple[float, float
         confidence_level=_LEVEL,
         method="percentile",
         vectorized=True,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return float(made.low), float(made.high)

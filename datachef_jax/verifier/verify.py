@@ -23,7 +23,7 @@ from datachef_jax.verifier.judges import grade as grading
 from datachef_jax.verifier.judges.grade import Grade
 from datachef_jax.verifier.judges.grade import Judge
 
-_DRAW, _LETTERS, _RESAMPLES = 0, 1, 2  # what a recipe's seed is used for
+_DRAW, _LETTERS = 0, 1  # what a recipe's seed is used for
 
 Decide = Callable[[types.Task, Sequence[sets.QuestionAnswer]], Sequence[bool | None]]
 """(task, rows) -> whether the answer of each is right, None where a program cannot
@@ -69,7 +69,6 @@ class _Sample:
       seeds: For the judge, one for each drawn row.
       findings: Of the set gates, on the whole dataset.
       schema: Lines that are no rows.
-      seed: For the interval.
     """
 
     task: types.Task
@@ -80,7 +79,6 @@ class _Sample:
     seeds: tuple[int, ...]
     findings: sets.Findings
     schema: int
-    seed: int
 
     def judged(self) -> list[int]:
         """Returns which of the drawn rows no gate stopped."""
@@ -210,7 +208,6 @@ class Verifier:
             seeds=tuple(letters.tolist()),
             findings=findings,
             schema=data.malformed,
-            seed=seed,
         )
 
     def _look(
@@ -306,8 +303,7 @@ def _verdict(
         return types.Verdict(outcome="unscored", rows=rows, note=note)
     factors = sets.factors(sample.findings, settings)
     factor = float(np.prod(list(factors.values())))
-    seed = np.random.SeedSequence((sample.seed, _RESAMPLES)).generate_state(1)[0]
-    low, high = interval.of_mean(np.array(counted), int(seed))
+    low, high = interval.of_mean(np.array(counted))
     read = [grade.score for grade in grades if grade.letter]
     other = _rows(sample, held_out) if held_out is not None else ()
     others = [row.score for row in other if row.gate or row.grade]

@@ -70,6 +70,12 @@ def test_factors():
     assert set(sets.factors(_look(many), SETTINGS).values()) == {1.0}
 
 
+def test_near_duplicates_count_as_duplicates():
+    rows = [(_STORY + ".", "20 pencils"), (_STORY + "!", "20 pencils"), ("b", "1")]
+    factors = sets.factors(_look(rows), SETTINGS)
+    assert factors["duplication"] == pytest.approx(1 - 1 / 3)
+
+
 def test_a_factor_is_never_negative():
     heavy = dataclasses.replace(SETTINGS, contamination_weight=5.0)
     rows = [("compute 7 + 3 =", "9")] + [(str(n), "1") for n in range(3)]
