@@ -1,5 +1,6 @@
 """A tiny real judge: random weights, the real engine, a byte tokenizer."""
 
+import functools
 import itertools
 
 from flax import nnx
@@ -36,7 +37,8 @@ def style():
 def make_judge(chat_tokenizer, model, style):
     """Returns a function that makes judges, all with one engine."""
     graphdef, params = nnx.split(model, nnx.Param)
-    shared = engines.make(
+    make_engine = functools.partial(
+        engines.make,
         graphdef,
         params,
         end_id=chat_tokenizer.end_id,
@@ -45,11 +47,13 @@ def make_judge(chat_tokenizer, model, style):
         max_new_tokens=0,
         candidates=5,
     )
+    shared = make_engine()
     versions = itertools.count()
 
-    def make(*, min_mass, params=params, tokenizer=chat_tokenizer):
+    def make(*, min_mass, params=params, tokenizer=chat_tokenizer, alone=False):
+        engine = make_engine() if alone else shared
         return ExpectedJudge(
-            client.Direct(shared, params, version=next(versions)),
+            client.Direct(engine, params, version=next(versions)),
             Prompter(tokenizer=tokenizer, style=style, max_prompt_tokens=256),
             min_mass=min_mass,
         )

@@ -49,11 +49,13 @@ def near_duplicates(
     """
     tokens = [contamination.normalise(text) for text in texts]
     runs, starts = _runs(tokens)
-    signatures = _signatures(runs, starts)
+    long = np.flatnonzero(np.diff(starts))
+    signatures = _signatures(runs, np.append(starts[long], starts[-1]))
+    bands = dict(zip(long.tolist(), _bands(signatures), strict=True))
     repeated = np.zeros(len(texts), bool)
     seen: set[contamination.Tokens] = set()
     kept: dict[int, set[int]] = {}  # row -> its runs
-    latest: dict[tuple[int, bytes], int] = {}  # band -> the last row kept with it
+    latest: dict[int, int] = {}  # band -> the last row kept with it
     for row, own_tokens in enumerate(tokens):
         if own_tokens in seen:
             repeated[row] = True
@@ -62,16 +64,12 @@ def near_duplicates(
         own = set(runs[starts[row] : starts[row + 1]].tolist())
         if not own:
             continue
-        bands = [
-            (band, part.tobytes())
-            for band, part in enumerate(np.split(signatures[row], _BANDS))
-        ]
-        others = {latest[band] for band in bands if band in latest}
+        others = {latest[band] for band in bands[row] if band in latest}
         if any(_jaccard(own, kept[other]) >= threshold for other in others):
             repeated[row] = True
         else:
             kept[row] = own
-            latest.update(dict.fromkeys(bands, row))
+            latest.update(dict.fromkeys(bands[row], row))
     return repeated
 
 
@@ -109,6 +107,24 @@ def _signatures(
         runs, starts.astype(np.uint64), num_perm=_HASHES, seed=_SEED
     )
     return np.array(matrix.to_rows(), np.uint32).reshape(-1, _HASHES)
+
+
+def _bands(
+    signatures: UInt32[np.ndarray, "rows hashes"],
+) -> list[list[int]]:
+    """Returns each row's bands as numbers: equal ones are the same band's.
+
+    Two bands that differ agree with a probability of 2^-64, and a row that is compared
+    for nothing is no harm.
+    """
+    parts = signatures.reshape(len(signatures), _BANDS, _HASHES // _BANDS).astype(
+        np.uint64
+    )
+    mixed = np.broadcast_to(np.arange(_BANDS, dtype=np.uint64), parts.shape[:2])
+    for i in range(parts.shape[2]):
+        mixed = (mixed + parts[:, :, i]) * np.uint64(_FACTOR)
+        mixed = mixed ^ (mixed >> np.uint64(29))
+    return mixed.tolist()
 
 
 def _hash(tokens: Iterable[str]) -> int:

@@ -18,6 +18,7 @@ first to be swapped: questions that differ in names alone are taken for one anot
 import collections
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 import math
+import functools
 import re
 import unicodedata
 
@@ -170,6 +171,7 @@ def _parts(text: str) -> Iterator[str]:
         yield from lines
 
 
+@functools.lru_cache(maxsize=64)  # every index asks in turn, for each line
 def _read(text: str) -> tuple[frozenset[str], frozenset[Number]]:
     """Returns the words of a text in lowercase, and its numbers.
 

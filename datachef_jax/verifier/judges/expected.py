@@ -5,7 +5,7 @@ gives the probability of every grade, and the row is worth its expected score.
 """
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxtyping import Float
 import numpy as np
@@ -16,6 +16,9 @@ from datachef_jax.verifier.judges import grade as grades
 from datachef_jax.verifier.judges.grade import Grade
 from datachef_jax.verifier.judges.grade import Item
 from datachef_jax.verifier.judges.prompting import Prompter
+
+_REMEMBERED = 2**16  # rows
+_Key = tuple[str, str, str, str]  # of a task and a row
 
 
 class ExpectedJudge(grades.Judge):
@@ -37,6 +40,9 @@ class ExpectedJudge(grades.Judge):
         self._prompter = prompter
         self._min_mass = min_mass
         self._candidates = [prompter.token(letter) for letter in grades.LETTERS]
+        # The recipes of all steps draw on the same sources, and so do their rows.
+        self._known: collections.OrderedDict[_Key, Float[np.ndarray, " grades"]]
+        self._known = collections.OrderedDict()
 
     def grade(
         self,
@@ -45,21 +51,36 @@ class ExpectedJudge(grades.Judge):
         *,
         progress: Callable[[int], None],
     ) -> list[Grade]:
-        """See `Judge`. Equal rows are read once."""
-        keys = [(task.name, question, answer) for task, question, answer in items]
+        """See `Judge`. Equal rows are read once, and remembered for a while."""
+        keys = [
+            (task.name, task.instruction, question, answer)
+            for task, question, answer in items
+        ]
         copies = collections.Counter(keys)
-        read = dict(zip(keys, items, strict=True))
-        names = list(read)
+        new = {k: i for k, i in zip(keys, items, strict=True) if k not in self._known}
+        names = list(new)
+        if known := sum(count for key, count in copies.items() if key not in new):
+            progress(known)
+        logprobs = {key: self._known[key] for key in copies if key not in new}
         scored = self._client.score(
-            self._prompter.prompts(list(read.values()), rubric.messages),
+            self._prompter.prompts(list(new.values()), rubric.messages),
             self._candidates,
             ready=lambda i: progress(copies[names[i]]),
         )
-        logprobs = dict(zip(names, scored, strict=True))
+        logprobs |= zip(names, scored, strict=True)
+        self._remember(logprobs)
         return [
             _grade(logprobs[key], seed=seed, min_mass=self._min_mass)
             for key, seed in zip(keys, seeds, strict=True)
         ]
+
+    def _remember(self, logprobs: Mapping[_Key, Float[np.ndarray, " grades"]]) -> None:
+        """Keeps what was read or asked for last."""
+        for key, found in logprobs.items():
+            self._known[key] = found
+            self._known.move_to_end(key)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
 
 
 def _grade(

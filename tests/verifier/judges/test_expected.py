@@ -10,6 +10,7 @@ import pytest
 
 from datachef_jax.text import tokenizer
 from datachef_jax.verifier import rubric
+from datachef_jax.verifier.judges import expected
 
 _ROWS = (
     ("sort up: 3 1 2", '{"answer": "1 2 3"}'),
@@ -64,11 +65,37 @@ def test_company_order_and_copies_change_no_bit(judge, items):
     assert _grade(judge, [items[i] for i in order], order) == [alone[i] for i in order]
 
 
-def test_copies_are_read_once_and_all_counted(judge, items):
+def test_copies_are_read_once_and_all_counted(make_judge, items):
+    judge = make_judge(min_mass=1e-6)
     counts = []
     grades = judge.grade(items[:2] * 5, range(10), progress=counts.append)
     assert counts == [5, 5]
     assert len({grade.score for grade in grades}) == 2
+
+
+def test_what_was_read_before_is_not_read_again(judge, items, monkeypatch):
+    first = _grade(judge, items)
+    asked = []
+    score = judge._client.score
+    monkeypatch.setattr(
+        judge._client, "score", lambda prompts, *a, **k: asked.append(len(prompts))
+        or score(prompts, *a, **k),
+    )  # fmt: skip
+    counts = []
+    other = (items[0][0], "never seen", "before")
+    again = judge.grade([*items, other], range(len(items) + 1), progress=counts.append)
+    assert again[:-1] == first
+    assert asked == [1] and sum(counts) == len(items) + 1
+    told = dataclasses.replace(items[0][0], instruction="Do something else.")
+    _grade(judge, [(told, *items[0][1:])])
+    assert asked == [1, 1]  # the same row of another task
+
+
+def test_what_is_remembered_is_bounded(judge, items, monkeypatch):
+    monkeypatch.setattr(expected, "_REMEMBERED", 2)
+    first = _grade(judge, items)
+    assert len(judge._known) == 2
+    assert _grade(judge, items) == first
 
 
 def test_letters_are_drawn_by_the_seed_from_the_probabilities(judge, items):
@@ -86,7 +113,8 @@ def test_a_judge_that_gives_no_grade_is_unreadable(make_judge, items):
 
 def test_a_judge_of_nans_is_unreadable(make_judge, items, model):
     broken = jax.tree.map(lambda x: x * jnp.nan, nnx.state(model, nnx.Param))
-    grades = _grade(make_judge(min_mass=0.0, params=broken), items)
+    # In an engine of its own: what it leaves in the pages is no number.
+    grades = _grade(make_judge(min_mass=0.0, params=broken, alone=True), items)
     assert all(grade.letter == "" for grade in grades)
 
 
