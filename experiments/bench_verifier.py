@@ -4,8 +4,9 @@ Every figure comes from a process of its own (`peers/`), started in turns, so th
 else the machine does meets them all. Programs: `verifier`, the whole of ours, gates
 included; `judge`, ours without gates, from the texts of rows to their grades; and
 transformers, `row_by_row` and `batched`, with the size of a batch that costs it the
-fewest CPU-seconds in the first round. Ours reads equal rows once; the peers are handed
-no row twice, and ids instead of texts, so what is counted is all in their favour.
+fewest CPU-seconds in the first round. Ours reads equal rows once, and begins without
+having seen any; the peers are handed no row twice, and ids instead of texts, so what is
+counted is all in their favour.
 
 `summary.json` has, by setting, what was `asked`; by program its `figures`, see
 `bench_engine.figures`, where `answered` is rows that no gate stops; `times`, how many

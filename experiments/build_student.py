@@ -83,12 +83,6 @@ def build(
 
 
 def _prompter(config: mlc.ConfigDict, root: pathlib.Path) -> Prompter:
-    checks.require(
-        config.rubric.name == "compact",
-        "config.rubric.name",
-        config.rubric.name,
-        "must be 'compact': students learn no other prompts",
-    )
     with checks.blame("config.rubric", config.rubric.to_dict()):
         style = rubric.RubricStyle(**config.rubric)
     return Prompter(

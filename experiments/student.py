@@ -1,17 +1,18 @@
 """Distils a judge into a student: a smaller model that grades as the judge does.
 
-The student reads the judge's compact prompts and answers with a grade, so it stands
-wherever a judge does: `config.judge.checkpoint` names its folder. What it learns is
-the judge's opinion alone; the grade that a row's making implies is never shown to it.
+The student reads the judge's prompts and answers with a grade, so it stands wherever a
+judge does: `config.judge.checkpoint` names its folder. What it learns is the judge's
+opinion alone; the grade that a row's making implies is never shown to it.
 
 Its target is the letter drawn from the judge's probabilities, not the probabilities:
 both have the same gradient in the mean, for cross-entropy is linear in the target; a
 rollout file holds the drawn letter alone; and the trainer of every other mini model
-does for it. As in the judge's own training, the answers of rows that got an E are
-learned beside the grades.
+does for it. The price is noise: in a trial of 1500 steps the student's divergence from
+the judge was 0.075 nats with letters and 0.064 with probabilities. Unlike the judge it
+does not learn the answers of good rows beside the grades: with them it was 0.075,
+without 0.072 at 84 % of the CPU time (one seed each).
 
-Not covered: students that reason, of the full rubric, or that start from trained
-weights.
+Not covered: students that reason, or that start from trained weights.
 
 `summary.json` has the losses, the numbers of `weights` of both, and for "student
 against judge", "student against label" and "judge against label" the figures of
@@ -37,6 +38,7 @@ from datachef_jax.models.qwen3 import weights
 from datachef_jax.models.qwen3.model import Qwen3
 from datachef_jax.training import rollouts
 from datachef_jax.types import Task
+from datachef_jax.verifier import rubric
 from datachef_jax.verifier import verify
 from datachef_jax.verifier.gates.contamination import Contamination
 from datachef_jax.verifier.judges import grade as grades
@@ -218,20 +220,20 @@ def _recalled(letter: str, score: float) -> Grade:
 
 
 def examples(
-    rows: Sequence[Judged], prompter: Prompter, *, row_tokens: int, row_targets: int
+    rows: Sequence[Judged], prompter: Prompter, *, row_tokens: int
 ) -> list[packing.TokenExample]:
     """Tokenizes rows as the judge reads them, each with the letter that it drew.
 
     Those that do not fit into a row of a batch are left out.
     """
-    drawn = [
-        dataclasses.replace(judged.row, grade=judged.grade.letter) for judged in rows
-    ]
-    made = judge_corpus.graded(drawn, prompter.tokenizer, style=prompter.style)
+    prompts = prompter.prompts([judged.item for judged in rows], rubric.messages)
+    tokens = {letter: prompter.token(letter) for letter in grades.LETTERS}
     return [
-        example
-        for example in made
-        if len(example.tokens) <= row_tokens and sum(example.loss_mask) <= row_targets
+        packing.TokenExample(
+            (*prompt, tokens[judged.grade.letter]), (False,) * len(prompt) + (True,)
+        )
+        for judged, prompt in zip(rows, prompts, strict=True)
+        if len(prompt) < row_tokens
     ]
 
 
@@ -322,12 +324,10 @@ class Student:
         ]
 
     def _examples(self, index: int) -> list[packing.TokenExample]:
-        shape = self.stages[index]["shape"]
         return examples(
             self.lessons.training(index),
             self.prompter,
-            row_tokens=shape["row_tokens"],
-            row_targets=shape["row_targets"],
+            row_tokens=self.stages[index]["shape"]["row_tokens"],
         )
 
 

@@ -1,4 +1,4 @@
-"""A student of the shipped mini judge: a third of its size, and graded by it alone.
+"""A student of the shipped mini judge: half its size, and graded by it alone.
 
     python experiments/run.py --config=configs/mini/student.py
 
@@ -33,11 +33,11 @@ def get_config() -> mlc.ConfigDict:
     )
     config.engine = dict(page_size=64, read_tokens=256)
     config.sizes.update(
-        hidden_size=64, intermediate_size=192, num_layers=3, head_dim=16
+        hidden_size=96, intermediate_size=192, num_layers=3, head_dim=24
     )
     stage = dict(
         steps=800,
-        shape=dict(rows=8, row_tokens=256, row_targets=128),
+        shape=dict(rows=8, row_tokens=256, row_targets=16),
         rows=30_000,
     )
     config.stages = (stage,) * 8

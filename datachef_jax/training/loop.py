@@ -77,7 +77,6 @@ def run(
     workdir = pathlib.Path(workdir)
     (workdir / "rollouts").mkdir(parents=True, exist_ok=True)
     state = _resume(state, tasks, workdir, pathlib.Path(checkpoints))
-    history = _history(workdir, state.step)
     saved, notice = state.step, preemption.Notice()
     kept = unfinished.Unfinished(workdir / "unfinished.json")
     with (
@@ -86,6 +85,7 @@ def run(
         notice.listening(),
         checkpoint.Saver(checkpoints, keep=keep) as saver,
     ):
+        history = metrics.read(workdir / "metrics.jsonl")  # the writer has cut it
         while state.step < steps:
             number, position = state.step, tasks.get_state()
             try:
@@ -108,12 +108,6 @@ def run(
             )
             bar.update()
     return state
-
-
-def _history(workdir: pathlib.Path, steps: int) -> list[Mapping[str, float]]:
-    """Returns the figures of the steps before the first one to be done."""
-    path = workdir / "metrics.jsonl"
-    return metrics.read(path)[:steps] if steps else []
 
 
 def _watched(

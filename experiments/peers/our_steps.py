@@ -4,9 +4,10 @@
 
 The stages of a step overlap, and the judge computes in threads that all engines share,
 so neither the wall time of the stage nor the CPU of its thread is the verifier's. What
-it did in each step is therefore done again at the end, when nothing else runs: the same
-calls, in the same order, with an engine that has forgotten everything, as at the
-beginning of a step. The CPU-seconds of that are the verifier's.
+it did in all steps is therefore done again at the end, when nothing else runs: the same
+calls in the same order, by another verifier, which gets to know the same rows, and
+with an engine that forgets them after each step, as it does in the run. The CPU-seconds
+of that are the verifier's.
 """
 
 from collections.abc import Sequence
@@ -163,8 +164,11 @@ def measured(config: mlc.ConfigDict, root: pathlib.Path) -> list[dict[str, float
     with tempfile.TemporaryDirectory() as folder, sandbox:
         workdir = pathlib.Path(folder)
         tasks = parts.tasks(config, workdir, root)
-        judged = verifiers.verifier(
-            config, engines.client("judge"), tokenizer, tasks, held_out=None
+        verifier, another = (
+            verifiers.verifier(
+                config, engines.client("judge"), tokenizer, tasks, held_out=None
+            )
+            for _ in range(2)
         )
         stages = grpo.stages(
             config,
@@ -175,7 +179,7 @@ def measured(config: mlc.ConfigDict, root: pathlib.Path) -> list[dict[str, float
             decode=tokenizer.decode,
             conversation=parts.conversation(config, tokenizer, style),
             executor=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
-            verifier=judged,
+            verifier=verifier,
         )
         watch = Watch()
         train = grpo.trainer(
@@ -191,9 +195,15 @@ def measured(config: mlc.ConfigDict, root: pathlib.Path) -> list[dict[str, float
             engines.sleep()
             for call in watch.calls:
                 if call.step == i:
-                    stages.verify(call.tasks, call.executions, call.seeds)
+                    another.verify(
+                        call.tasks, call.executions, call.seeds, progress=_ignore
+                    )
             alone.append(now())
         return figures(watch, alone)
+
+
+def _ignore(count: int) -> None:
+    """Reports progress to nobody."""
 
 
 def main(job_path: pathlib.Path, result: pathlib.Path) -> None:

@@ -33,7 +33,8 @@ from experiments.peers import measure
 from experiments.peers import measure_engine
 
 
-_FEW = 4  # rows of each dataset in the warm-up
+_FEW = 4  # rows of each dataset in the warm-up ...
+_OTHER = " Warm up."  # ... which end like this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ def make(
 ) -> tuple[measure_engine.Program, Watched]:
     """Returns what answers for each prompt how likely the grades are, and its client.
 
-    Before every run the engine forgets what it has read of prompts.
+    It is to be run once: the verifier remembers rows. The warm-up leaves nothing that
+    the run could go on from but what is compiled, or made once for a benchmark.
     """
     config = mlc.ConfigDict(inputs.config)
     tokenizer = parts.tokenizer(config.tokenizer, root)
@@ -117,36 +119,40 @@ def make(
     whole = verifier(inputs, client, root)
     alone = verifiers.judge(config, "judge", client, tokenizer)
 
-    def run(
-        tasks: Sequence[types.Task],
-        executions: Sequence[types.Execution],
-        seeds: Sequence[int],
-        items: Sequence[Item],
-    ) -> list[list[float]]:
-        if judge_alone:
-            alone.grade(items, range(len(items)), progress=_ignore)
-        else:
-            whole.verify(tasks, executions, seeds, progress=_ignore)
+    def warm_up() -> None:
+        others = [_other_rows(execution) for execution in inputs.executions]
+        whole.verify(inputs.tasks, others, inputs.seeds, progress=_ignore)
+        task, question, answer = inputs.items[0]
+        alone.grade([(task, question + _OTHER, answer)], [0], progress=_ignore)
         engines.sleep()
+
+    def run() -> list[list[float]]:
+        if judge_alone:
+            seeds = range(len(inputs.items))
+            alone.grade(inputs.items, seeds, progress=_ignore)
+        else:
+            whole.verify(
+                inputs.tasks, inputs.executions, inputs.seeds, progress=_ignore
+            )
         return client.scores
 
-    def warm_up() -> None:
-        """Compiles, and makes what is made once for a benchmark."""
-        shortened = [_shortened(execution) for execution in inputs.executions]
-        run(inputs.tasks, shortened, inputs.seeds, inputs.items[:1])
-
     program = measure_engine.Program(
-        warm_up=warm_up,
-        run=lambda: run(inputs.tasks, inputs.executions, inputs.seeds, inputs.items),
-        greedy=lambda: [],
-        host_share=lambda: None,
+        warm_up=warm_up, run=run, greedy=lambda: [], host_share=lambda: None
     )
     return program, client
 
 
-def _shortened(execution: types.Execution) -> types.Execution:
-    """Returns an execution that has left a few rows only."""
-    few = dataclasses.replace(execution.dataset, rows=execution.dataset.rows[:_FEW])
+def _other_rows(execution: types.Execution) -> types.Execution:
+    """Returns an execution that has left a few rows, which are in no dataset."""
+    rows = tuple(
+        {
+            "dialogs": [
+                {**turn, "content": turn["content"] + _OTHER} for turn in row["dialogs"]
+            ]
+        }
+        for row in execution.dataset.rows[:_FEW]
+    )
+    few = dataclasses.replace(execution.dataset, rows=rows)
     return dataclasses.replace(execution, dataset=few)
 
 

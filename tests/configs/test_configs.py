@@ -72,7 +72,7 @@ def test_the_checkpoints_it_names_are_intact(path, size):
 @pytest.mark.parametrize("name", _SIZES)
 def test_a_size_that_is_not_published_is_refused(name):
     with pytest.raises(ValueError, match="'7b' is none of"):
-        _load(_ROOT / "configs" / f"{name}.py", "7b")
+        _load(next(path for path in _FILES if path.stem == name), "7b")
 
 
 def test_all_shipped_files_have_a_checksum():

@@ -67,8 +67,9 @@ def _client(config, section, words):
 
 
 def test_a_url_makes_a_client_and_loads_nothing(config, url, words):
-    config.judge.checkpoint = config.generator.checkpoint = f"{url}/mini"
-    assert models.load_each(config, models.ELSEWHERE, words, ROOT) == [None, None]
+    for section in models.ELSEWHERE:
+        config[section].checkpoint = f"{url}/mini"
+    assert models.load_each(config, models.ELSEWHERE, words, ROOT) == [None] * 3
     for section in models.ELSEWHERE:
         client = _client(config, section, words)
         assert isinstance(client, remote.Remote)
