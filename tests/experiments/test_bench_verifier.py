@@ -20,6 +20,7 @@ from scipy import special
 from configs.bench import verifier as config_file
 from datachef_jax import types
 from datachef_jax.models.qwen3 import weights
+from datachef_jax.tasks import real_math
 from experiments import bench_inputs
 from experiments import bench_verifier
 from experiments import bench_verifier_table
@@ -292,9 +293,18 @@ def test_a_row_of_gsm8k_keeps_its_steps_and_gets_its_box():
     "fields, message",
     [
         ({"settings": ("other",)}, r"config\.settings='other': must be of"),
-        ({"warm_up": 10}, r"config\.warm_up=10: must be below config\.rl\.steps=10"),
-        ({"judge.mode": "criteria"}, r"config\.judge\.mode='criteria': must be 'exp"),
-        ({"peers.transformers": "no_such"}, r"config\.peers\.transformers='no_such'"),
+        (
+            {"settings": ("mini",), "warm_up": 10},
+            r"config\.warm_up=10: must be below config\.rl\.steps=10",
+        ),
+        (
+            {"settings": ("mini",), "judge.mode": "criteria"},
+            r"config\.judge\.mode='criteria': must be 'exp",
+        ),
+        (
+            {"settings": ("mini",), "peers.transformers": "no_such"},
+            r"config\.peers\.transformers='no_such'",
+        ),
         (
             {"full.changes.architecture.head_dim": 3},
             r"config\.full\.changes\.architecture=.*head_dim must be even",
@@ -304,6 +314,11 @@ def test_a_row_of_gsm8k_keeps_its_steps_and_gets_its_box():
 def test_a_fault_of_the_user_is_named(fields, message, tmp_path):
     config = config_file.get_config()
     config.update_from_flattened_dict(fields)
+    if "full" in config.settings:
+        try:
+            real_math.data_folder(conftest.ROOT)
+        except ValueError as error:
+            pytest.skip(str(error))
     with pytest.raises(checks.UserError, match=message):
         build_bench_verifier.build(config, tmp_path, conftest.ROOT)
 
