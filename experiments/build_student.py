@@ -5,6 +5,7 @@ import functools
 import pathlib
 
 from flax import nnx
+import jax
 import ml_collections as mlc
 
 from datachef_jax.finetune import optimizer as optimizers
@@ -67,22 +68,31 @@ def build(
     steps = sum(stage["steps"] for stage in config.stages)
     with checks.blame("config.optimizer", config.optimizer.to_dict()):
         optimizer = optimizers.muon(**config.optimizer, steps=steps)
+    model = weights.random(sizes, _COMPUTE, seed=config.seed)
+    models = {"student": model} | ({"judge": teacher} if teacher else {})
     return student.Student(
         workdir=workdir,
-        model=weights.random(sizes, _COMPUTE, seed=config.seed),
+        model=model,
         lessons=_lessons(config, tasks, judge, paths),
         prompter=prompter,
         stages=[dict(stage) for stage in config.stages],
         optimizer=optimizer,
         grader=grader,
         judge=judge,
-        judge_weights=student.count(teacher) if teacher else 0,
+        sizes={name: _count(each) for name, each in models.items()},
         bins=config.held_out.bins,
         seed=config.seed,
     )
 
 
 def _prompter(config: mlc.ConfigDict, root: pathlib.Path) -> Prompter:
+    answers = any(stage["answers"] for stage in config.stages)
+    checks.require(
+        config.rubric.name == "compact" or not answers,
+        "config.rubric.name",
+        config.rubric.name,
+        "must be 'compact' where a stage learns answers",
+    )
     with checks.blame("config.rubric", config.rubric.to_dict()):
         style = rubric.RubricStyle(**config.rubric)
     return Prompter(
@@ -165,6 +175,10 @@ def _lessons(
             training=training,
             seed=config.seed,
         )
+
+
+def _count(model: Qwen3) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 PROGRAMMES = {"student": build}

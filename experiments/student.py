@@ -7,14 +7,14 @@ opinion alone; the grade that a row's making implies is never shown to it.
 Its target is the letter drawn from the judge's probabilities, not the probabilities:
 both have the same gradient in the mean, for cross-entropy is linear in the target; a
 rollout file holds the drawn letter alone; and the trainer of every other mini model
-does for it. The price is noise: in a trial of 1500 steps the student's divergence from
-the judge was 0.075 nats with letters and 0.064 with probabilities. Unlike the judge it
-does not learn the answers of good rows beside the grades: with them it was 0.075,
-without 0.072 at 84 % of the CPU time (one seed each).
+does for it. The price is noise. Beside the grades, stages learn the answers of rows
+that drew an E, as the judge itself does: without them a student does not learn to
+check grids.
 
-Not covered: students that reason, or that start from trained weights.
+Not covered: students that reason, or that start from trained weights; answers beside
+the grades of prompts that are not compact.
 
-`summary.json` has the losses, the numbers of `weights` of both, and for "student
+`summary.json` has the losses, how many `weights` both have, and for "student
 against judge", "student against label" and "judge against label" the figures of
 `agreement.by_group` on the held-out rows, of all and by task; those of labels are
 missing where rows have none. `held_out.jsonl` has the rows and what each said.
@@ -27,8 +27,6 @@ import pathlib
 import time
 from typing import Any
 
-from flax import nnx
-import jax
 import numpy as np
 import optax
 import tqdm
@@ -38,7 +36,6 @@ from datachef_jax.models.qwen3 import weights
 from datachef_jax.models.qwen3.model import Qwen3
 from datachef_jax.training import rollouts
 from datachef_jax.types import Task
-from datachef_jax.verifier import rubric
 from datachef_jax.verifier import verify
 from datachef_jax.verifier.gates.contamination import Contamination
 from datachef_jax.verifier.judges import grade as grades
@@ -199,17 +196,14 @@ def _read(paths: Sequence[pathlib.Path], tasks: Sequence[Task]) -> list[Judged]:
                 raise ValueError(
                     f"{path}: task {rollout.task!r} is none of {sorted(known)}"
                 )
+            task = known[rollout.task]
             for entry in rollout.rows:
                 question, answer = verify.question_and_answer(entry["row"])
-                if entry["grade"] and not leaks(question):
-                    row = LabelledRow(
-                        task=known[rollout.task],
-                        question=question,
-                        answer=answer,
-                        grade="",
-                    )
-                    grade = _recalled(entry["grade"], entry["score"])
-                    rows.append(Judged(row=row, grade=grade))
+                if not entry["grade"] or leaks(question):
+                    continue
+                row = LabelledRow(task=task, question=question, answer=answer, grade="")
+                grade = _recalled(entry["grade"], entry["score"])
+                rows.append(Judged(row=row, grade=grade))
     return rows
 
 
@@ -220,20 +214,35 @@ def _recalled(letter: str, score: float) -> Grade:
 
 
 def examples(
-    rows: Sequence[Judged], prompter: Prompter, *, row_tokens: int
+    rows: Sequence[Judged],
+    prompter: Prompter,
+    *,
+    answers: bool,
+    row_tokens: int,
+    row_targets: int,
 ) -> list[packing.TokenExample]:
     """Tokenizes rows as the judge reads them, each with the letter that it drew.
 
-    Those that do not fit into a row of a batch are left out.
+    Args:
+      rows: What the judge said.
+      prompter: Of the student.
+      answers: Whether the answers of rows that drew an E are learned, too.
+      row_tokens: Of a row of a batch: longer rows are left out.
+      row_targets: The same, for the tokens to be learned.
     """
-    prompts = prompter.prompts([judged.item for judged in rows], rubric.messages)
-    tokens = {letter: prompter.token(letter) for letter in grades.LETTERS}
+    drawn = [
+        dataclasses.replace(judged.row, grade=judged.grade.letter) for judged in rows
+    ]
+    made = judge_corpus.graded(drawn, prompter.tokenizer, style=prompter.style)
+    if not answers:
+        made = [
+            packing.TokenExample(tokens, (False,) * (len(tokens) - 1) + (True,))
+            for tokens, _ in made
+        ]
     return [
-        packing.TokenExample(
-            (*prompt, tokens[judged.grade.letter]), (False,) * len(prompt) + (True,)
-        )
-        for judged, prompt in zip(rows, prompts, strict=True)
-        if len(prompt) < row_tokens
+        example
+        for example in made
+        if len(example.tokens) <= row_tokens and sum(example.loss_mask) <= row_targets
     ]
 
 
@@ -246,11 +255,12 @@ class Student:
       model: The student before its training.
       lessons: The rows.
       prompter: Makes the prompts of all models.
-      stages: Of the training: `steps`, and the `shape` of a batch.
+      stages: Of the training: `steps`, `answers` as in `examples`, and the `shape` of
+        a batch.
       optimizer: Made for all steps.
       grader: Makes a judge of a model.
       judge: The teacher, to be timed; None where only its grades are there.
-      judge_weights: How many numbers the teacher has, 0 where nobody knows.
+      sizes: How many weights "student" and "judge" have, as far as is known.
       bins: Of the calibration error.
       seed: Of the batches' order.
     """
@@ -263,7 +273,7 @@ class Student:
     optimizer: optax.GradientTransformation
     grader: Callable[[Qwen3], Judge]
     judge: Judge | None
-    judge_weights: int
+    sizes: Mapping[str, int]
     bins: int
     seed: int
 
@@ -294,7 +304,7 @@ class Student:
         record.note("rows a CPU-second", speeds)
         summary = {
             "losses": {k: v for k, v in losses.items() if k.startswith("loss/")},
-            "weights": {"student": count(stored), "judge": self.judge_weights},
+            "weights": dict(self.sizes),
             **agreement.compare(
                 student,
                 teacher,
@@ -324,16 +334,14 @@ class Student:
         ]
 
     def _examples(self, index: int) -> list[packing.TokenExample]:
+        stage = self.stages[index]
         return examples(
             self.lessons.training(index),
             self.prompter,
-            row_tokens=self.stages[index]["shape"]["row_tokens"],
+            answers=stage["answers"],
+            row_tokens=stage["shape"]["row_tokens"],
+            row_targets=stage["shape"]["row_targets"],
         )
-
-
-def count(model: Qwen3) -> int:
-    """Returns how many numbers a model has learned."""
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 def by_turns(
@@ -342,8 +350,8 @@ def by_turns(
     """Lets several graders read the same rows, a part each by turns, and times them.
 
     Returns:
-      The grades of each, and how many rows a second of CPU time it reads: of all
-      threads, from the text on; what compiles is compiled before.
+      The grades of each, and how many rows it reads a second of CPU time, of all its
+      threads and from the text on; what compiles is compiled before.
     """
     items = [judged.item for judged in rows]
     given = {name: [] for name in graders}

@@ -35,10 +35,9 @@ def get_config() -> mlc.ConfigDict:
     config.sizes.update(
         hidden_size=96, intermediate_size=192, num_layers=3, head_dim=24
     )
-    stage = dict(
-        steps=800,
-        shape=dict(rows=8, row_tokens=256, row_targets=16),
-        rows=30_000,
-    )
-    config.stages = (stage,) * 8
+    shape = dict(rows=8, row_tokens=256, row_targets=128)
+    stage = dict(steps=800, shape=shape, rows=30_000)
+    config.stages = (stage | dict(answers=True),) * 5 + (
+        stage | dict(answers=False),
+    ) * 3
     return config

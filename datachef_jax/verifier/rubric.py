@@ -70,7 +70,8 @@ Benchmark: {benchmark}. {description}
 _AT_ONCE = "Reply with the letter of the grade alone: A, B, C, D or E.\nGrade:"
 _REASONED = """\
 Go through the checks, briefly. For C, first derive a short reference answer. End with
-the letter of the grade in a box, \\boxed{A} to \\boxed{E}, and a sentence that says why.
+the letter of the grade in a box, \\boxed{A} to \\boxed{E}, and a sentence that says
+why.
 """
 
 

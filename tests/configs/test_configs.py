@@ -14,7 +14,10 @@ from experiments import checks
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _FILES = sorted((_ROOT / "configs").rglob("*.py"))
-_SIZES = {name: ("0.6b", "8b", "32b") for name in ("grpo_qwen3", "cold_start_qwen3", "table5")}
+_SIZES = {
+    name: ("0.6b", "8b", "32b")
+    for name in ("grpo_qwen3", "cold_start_qwen3", "table5")
+}
 _CONFIGS = [(path, size) for path in _FILES for size in _SIZES.get(path.stem, (None,))]
 
 

@@ -140,3 +140,33 @@ def test_what_makes_no_sense_is_refused():
         agreement.figures(some, agreement.of_letters("A"), bins=5)
     with pytest.raises(ValueError, match="0 opinions against 0"):
         agreement.figures(some[[]], some[[]], bins=5)
+
+
+def test_pairs_with_labels_are_left_out_where_nobody_knows_them():
+    student, judge = agreement.of_letters("EC"), agreement.of_letters("EE")
+    given = dict(groups=["x", "y"], bins=5)
+    found = agreement.compare(student, judge, labels=["C", "C"], **given)
+    accuracies = {pair: found[pair]["all"]["accuracy"] for pair in found}
+    assert accuracies == {
+        "student against judge": 0.5,
+        "student against label": 0.5,
+        "judge against label": 0.0,
+    }
+    unknown = agreement.compare(student, judge, labels=["", ""], **given)
+    assert unknown == {"student against judge": found["student against judge"]}
+
+
+def test_the_page_shows_every_group_and_what_has_no_value():
+    student, judge = agreement.of_letters("EC"), agreement.of_letters("EE")
+    found = agreement.compare(
+        student, judge, labels=["", ""], groups=["x", "y"], bins=5
+    )
+    summary = {"weights": {"student": 7}, **found}
+    lines = agreement.page(summary, {"student": 12.6}).split("\n")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert ["all", "2", "accuracy", "0.500"] in cells
+    assert ["", "", "score r", "–"] in cells  # the judge's scores do not vary
+    assert ["x", "1", "accuracy", "1.000"] in cells
+    assert ["", "", "kappa", "–"] in cells
+    assert ["y", "1", "accuracy", "0.000"] in cells
+    assert lines[-1] == "student: 7 weights, 13 rows a CPU-second"

@@ -19,7 +19,11 @@ from configs import quickstart
 from tests.sandbox import small
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_TASKS = ("chain_sum", "number_sorting", "syllogism")  # boxes, JSON, letters
+_TASKS = (
+    "chain_sum",  # boxes
+    pytest.param("number_sorting", marks=pytest.mark.slow),  # JSON
+    pytest.param("syllogism", marks=pytest.mark.slow),  # letters
+)
 _STOPPED = 0.5  # of the score that the expert's recipe has
 
 

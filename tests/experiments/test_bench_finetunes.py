@@ -59,6 +59,7 @@ def test_all_ways_are_measured_and_agree(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("| way, width | s a fine-tune |")
 
 
+@pytest.mark.slow
 def test_a_way_that_trains_otherwise_is_no_result(tmp_path):
     made = _build(_config(), tmp_path)
     honest = made.variants[1].fit

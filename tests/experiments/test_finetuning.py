@@ -123,7 +123,10 @@ def test_score_keeps_one_file_for_each_seed_task_and_dataset(expected):
     assert scores[0]["dataset"] == scores[5]["dataset"] != scores[2]["dataset"]
 
 
-@pytest.mark.parametrize("fit", [many.in_threads, many.in_one_program])
+@pytest.mark.parametrize(
+    "fit",
+    [many.in_threads, pytest.param(many.in_one_program, marks=pytest.mark.slow)],
+)
 def test_many_scores_are_those_of_each_alone(fit, parts, tmp_path, expected):
     found, counted = _many(_finetuner(parts, tmp_path), fit, _wanted())
     scores, files = copy.deepcopy(expected)

@@ -92,9 +92,14 @@ def test_questions_that_were_cut_to_the_same_are_not_on_both_sides(tasks):
     assert not _questions(lessons.training(0)) & held_out
 
 
+def _examples(rows, prompter, **changes):
+    settings = dict(answers=False, row_tokens=256, row_targets=128) | changes
+    return student.examples(rows, prompter, **settings)
+
+
 def test_the_judges_letters_are_learned_and_no_labels(lessons, prompter):
     rows = lessons.training(0)
-    made = student.examples(rows, prompter, row_tokens=256)
+    made = _examples(rows, prompter)
     prompts = prompter.prompts([judged.item for judged in rows], rubric.messages)
     likeliest = labels = 0
     for judged, example, prompt in zip(rows, made, prompts, strict=True):
@@ -112,6 +117,18 @@ def test_the_judges_letters_are_learned_and_no_labels(lessons, prompter):
     assert labels < 0.4 * len(rows)
 
 
+def test_answers_are_learned_where_the_judge_likes_them(lessons, prompter):
+    rows = lessons.training(0)
+    for judged, example in zip(
+        rows, _examples(rows, prompter, answers=True), strict=True
+    ):
+        tokens = zip(example.tokens, example.loss_mask, strict=True)
+        learned = prompter.tokenizer.decode([token for token, mask in tokens if mask])
+        letter = judged.grade.letter
+        answer = f"A: {judged.row.answer}\n" if letter == "E" else ""
+        assert learned == f"{answer}{letter}"
+
+
 def test_rows_without_a_readable_grade_are_no_lesson(lessons):
     for rows in (lessons.held_out(), lessons.training(0)):
         assert all(judged.row.answer and judged.grade.letter for judged in rows)
@@ -119,13 +136,17 @@ def test_rows_without_a_readable_grade_are_no_lesson(lessons):
 
 def test_what_does_not_fit_into_a_batch_is_left_out(lessons, prompter):
     rows = lessons.training(0)
-    everything = student.examples(rows, prompter, row_tokens=256)
-    lengths = sorted(len(example.tokens) for example in everything)
-    short = student.examples(rows, prompter, row_tokens=lengths[100])
-    assert [len(e.tokens) for e in short] == [
-        len(e.tokens) for e in everything if len(e.tokens) <= lengths[100]
-    ]
-    assert 100 < len(short) < len(rows)
+    for longest, few in ((40, 128), (256, 4)):
+        fit = [
+            example
+            for example in _examples(rows, prompter, answers=True)
+            if len(example.tokens) <= longest and sum(example.loss_mask) <= few
+        ]
+        assert 0 < len(fit) < len(rows)
+        got = _examples(
+            rows, prompter, answers=True, row_tokens=longest, row_targets=few
+        )
+        assert got == fit
 
 
 def _rollout(task, entries):
@@ -213,8 +234,8 @@ def _config():
     )
     config.sizes.num_kv_heads = 1
     config.optimizer.warmup_steps = 5
-    shape = dict(rows=2, row_tokens=256, row_targets=16)
-    config.stages = (dict(steps=60, shape=shape, rows=300),) * 2
+    stage = dict(steps=60, shape=dict(rows=2, row_tokens=256, row_targets=64), rows=300)
+    config.stages = (stage | dict(answers=True), stage | dict(answers=False))
     return config
 
 
@@ -286,7 +307,7 @@ def test_rows_of_a_run_need_no_judge(one_device, tmp_path):
 @pytest.mark.parametrize(
     "field, value, message",
     [
-        ("rubric.name", "long", "config.rubric=.*'long'"),
+        ("rubric.name", "full", "config.rubric.name='full'.*where a stage learns"),
         ("judge.checkpoint", "nowhere", "config.judge.checkpoint='nowhere'"),
         ("rollouts", "nowhere/*.jsonl", "config.rollouts='nowhere/.*no such file"),
         ("sizes.num_kv_heads", 3, "config.sizes=.*3"),

@@ -142,7 +142,7 @@ def _execute(asked, texts, seeds):
 
 
 def _train(judge, workdir, steps=32):
-    """Trains a tiny policy by GRPO against a judge; returns the figures of each step."""
+    """Trains a tiny policy by GRPO; returns the figures of each step."""
     verifier = verify.Verifier(
         judge,
         verify.VerifierSettings(
@@ -164,7 +164,14 @@ def _train(judge, workdir, steps=32):
     return metrics.read(workdir / "metrics.jsonl")
 
 
-@pytest.mark.parametrize("judge", [_Word, _Long, _Praise])
+@pytest.mark.parametrize(
+    "judge",
+    [
+        _Word,
+        pytest.param(_Long, marks=pytest.mark.slow),
+        pytest.param(_Praise, marks=pytest.mark.slow),
+    ],
+)
 def test_it_goes_off_in_grpo_against_a_judge_with_a_weakness(judge, tmp_path, capfd):
     figures = _train(judge(), tmp_path)
     assert figures[-1]["dvs/gated"] > figures[0]["dvs/gated"] + 20

@@ -70,7 +70,7 @@ def test_what_nobody_sees_is_not_shown():
 @pytest.mark.parametrize(
     ("render", "last"),
     [
-        (rubric.reasoned, "sentence that says why.\n"),
+        (rubric.reasoned, "a sentence that says\nwhy.\n"),
         (lambda *row, style: rubric.check(*row, grade="C", style=style), "Reply:"),
     ],
 )

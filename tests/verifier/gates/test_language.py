@@ -14,7 +14,10 @@ _FRENCH = (
     "Un train quitte la gare à neuf heures du matin et roule à soixante kilomètres à"
     " l'heure. Quand arrive-t-il si l'autre ville est à quatre-vingt-dix kilomètres?"
 )
-_CHINESE = "火车早上九点从车站出发，每小时行驶六十公里。如果另一座城市在九十公里之外，它什么时候到达？"
+_CHINESE = (
+    "火车早上九点从车站出发，每小时行驶六十公里。"
+    "如果另一座城市在九十公里之外，它什么时候到达？"
+)
 _SURE = dict(min_probability=0.9)
 
 
