@@ -75,6 +75,7 @@ def build(
         model=model,
         lessons=_lessons(config, tasks, judge, paths),
         prompter=prompter,
+        answers=config.answers,
         stages=[dict(stage) for stage in config.stages],
         optimizer=optimizer,
         grader=grader,
@@ -86,12 +87,11 @@ def build(
 
 
 def _prompter(config: mlc.ConfigDict, root: pathlib.Path) -> Prompter:
-    answers = any(stage["answers"] for stage in config.stages)
     checks.require(
-        config.rubric.name == "compact" or not answers,
+        config.rubric.name == "compact" or not config.answers,
         "config.rubric.name",
         config.rubric.name,
-        "must be 'compact' where a stage learns answers",
+        "must be 'compact' with config.answers=True",
     )
     with checks.blame("config.rubric", config.rubric.to_dict()):
         style = rubric.RubricStyle(**config.rubric)

