@@ -127,7 +127,8 @@ def test_the_whole_experiment_in_small_and_again(tmp_path, capsys, monkeypatch):
     config.finetune.update(steps=2, warmup_steps=1, sync_every=2)
     whole = correlate.by_hand
     monkeypatch.setattr(correlate, "by_hand", lambda *asked: whole(*asked)[::6])
-    with jax.set_mesh(sharding.make_mesh(data=1, model=1)):
+    mesh = sharding.make_mesh(data=1, model=1, devices=jax.devices()[:1])
+    with jax.set_mesh(mesh):
         for _ in range(2):
             made = build.experiment(config, tmp_path, root=ROOT)
             made.run(environment.Environment(tmp_path / "environment.json", root=ROOT))
