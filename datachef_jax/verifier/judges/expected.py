@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jaxtyping import Float
 import numpy as np
 
+from datachef_jax import types
 from datachef_jax.serving.client import Client
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier.judges import grade as grades
@@ -18,7 +19,7 @@ from datachef_jax.verifier.judges.grade import Item
 from datachef_jax.verifier.judges.prompting import Prompter
 
 _REMEMBERED = 2**16  # rows
-_Key = tuple[str, str, str, str]  # of a task and a row
+_Key = tuple[str, ...]
 
 
 class ExpectedJudge(grades.Judge):
@@ -52,10 +53,7 @@ class ExpectedJudge(grades.Judge):
         progress: Callable[[int], None],
     ) -> list[Grade]:
         """See `Judge`. Equal rows are read once, and remembered for a while."""
-        keys = [
-            (task.name, task.instruction, question, answer)
-            for task, question, answer in items
-        ]
+        keys = [_key(*item) for item in items]
         copies = collections.Counter(keys)
         new = {k: i for k, i in zip(keys, items, strict=True) if k not in self._known}
         names = list(new)
@@ -81,6 +79,12 @@ class ExpectedJudge(grades.Judge):
             self._known.move_to_end(key)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _key(task: types.Task, question: str, answer: str) -> _Key:
+    """Returns all that a prompt says: two rows of one key are read alike."""
+    told = (task.name, task.instruction, task.benchmark, task.benchmark_description)
+    return (*told, question, answer)
 
 
 def _grade(

@@ -86,9 +86,10 @@ def test_what_was_read_before_is_not_read_again(judge, items, monkeypatch):
     again = judge.grade([*items, other], range(len(items) + 1), progress=counts.append)
     assert again[:-1] == first
     assert asked == [1] and sum(counts) == len(items) + 1
-    told = dataclasses.replace(items[0][0], instruction="Do something else.")
-    _grade(judge, [(told, *items[0][1:])])
-    assert asked == [1, 1]  # the same row of another task
+    for said in ("instruction", "benchmark", "benchmark_description"):
+        other = dataclasses.replace(items[0][0], **{said: "Something else."})
+        _grade(judge, [(other, *items[0][1:])])
+    assert asked == [1, 1, 1, 1]  # the same row of other tasks
 
 
 def test_what_is_remembered_is_bounded(judge, items, monkeypatch):
