@@ -21,13 +21,11 @@ of cross-validation. `chosen` has the representation and the kernel by draw.
 from collections.abc import Callable, Mapping, Sequence
 import csv
 import dataclasses
-import io
 import itertools
 import pathlib
 from typing import Any
 
 from jaxtyping import Float
-from matplotlib import pyplot as plt
 import numpy as np
 from scipy import stats
 from sklearn import ensemble
@@ -336,12 +334,9 @@ def draw_picture(
     predicted: Mapping[str, proxy.Prediction], runs: Mapping[str, Runs]
 ) -> str:
     """Returns an SVG: the loss predicted for 1M against the one measured, by size."""
-    style = {"svg.fonttype": "none", "svg.hashsalt": "proxy", "font.size": 11}
-    with plt.rc_context(style):
-        figure, panels = plt.subplots(
-            1, len(SIZES), figsize=(10, 3.4), layout="constrained"
-        )
-        for axes, size in zip(panels, SIZES, strict=True):
+    shape = dict(rows=1, columns=len(SIZES), size=(10, 3.4))
+    with charts.panels("proxy", **shape) as (_, panels, drawn):
+        for axes, size in zip(panels[0], SIZES, strict=True):
             made, measured = predicted[size], runs[size].losses
             for flagged, color, label in (
                 (False, charts.ACCENT, "familiar"),
@@ -358,15 +353,11 @@ def draw_picture(
                     color=color,
                     label=label,
                 )
-            axes.set_title(f"measured at {size}", loc="left", color=charts.INK)
-            axes.set_xlabel("predicted for 1M, ± one deviation", color=charts.MUTED)
-            axes.spines[["top", "right"]].set_visible(False)
-        panels[0].set_ylabel("loss, nats a token", color=charts.MUTED)
-        panels[0].legend(frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-    return buffer.getvalue()
+            axes.set_title(f"measured at {size}", loc="left")
+            axes.set_xlabel("predicted for 1M, ± one deviation")
+        panels[0][0].set_ylabel("loss, nats a token")
+        panels[0][0].legend()
+    return drawn[0]
 
 
 def candidates(

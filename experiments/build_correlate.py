@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
+import math
 import pathlib
 
 import ml_collections as mlc
@@ -176,7 +177,7 @@ def _baselines(
         read_by = embedder(reader, "last")
         return {
             "ifd": ifd.Ifd(**read).measure,
-            "perplexity": lambda pairs: -surprise.measure(pairs),
+            "perplexity": lambda pairs: -math.log(surprise.measure(pairs)),
             "deita": deita.Deita(
                 client=engines.client("rater"),
                 tokenizer=tokenizer,

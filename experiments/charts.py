@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import io
+from typing import Any
 
 import markupsafe
 import matplotlib
@@ -12,7 +13,7 @@ from matplotlib import ticker
 matplotlib.use("agg")  # no display
 
 INK, MUTED, ACCENT = "#1f2430", "#8a8f98", "#b4532a"
-_LINES = (ACCENT, "#2f5d8a", "#5b7f3b", "#7a5195")
+LINES = (ACCENT, "#2f5d8a", "#5b7f3b", "#7a5195")
 # What can become of a row, from bad to good.
 OUTCOMES = {
     "unread": "#b9bcc1",
@@ -111,7 +112,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, label: str) -> markupsafe
 
 def _cycle() -> Iterator[str]:
     while True:
-        yield from _LINES
+        yield from LINES
 
 
 def _finish(axes: plt.Axes, label: str, *, legend: bool, steps: bool) -> None:
@@ -125,21 +126,43 @@ def _finish(axes: plt.Axes, label: str, *, legend: bool, steps: bool) -> None:
 
 
 @contextlib.contextmanager
-def _figure(salt: str, *, height: float = 3.1):
-    """Yields axes and a list that holds the drawn SVG once the body is over.
+def panels(
+    salt: str, *, rows: int, columns: int, size: tuple[float, float]
+) -> Iterator[tuple[Any, Any, list[str]]]:
+    """Yields a figure, its axes [rows, columns], and a list.
+
+    Once the body is over the list holds the drawn SVG, a whole file.
 
     Args:
-      salt: Names the chart: SVG ids of several charts share the page's namespace.
-      height: In inches of 96 pixels; the page scales the width.
+      salt: Names the chart: SVG ids of several charts share a page's namespace.
+      rows: Of panels.
+      columns: Of panels.
+      size: Width and height in inches of 96 pixels.
     """
-    drawn: list[markupsafe.Markup] = []
+    drawn: list[str] = []
     with plt.rc_context(_STYLE | {"svg.hashsalt": salt}):
-        figure, axes = plt.subplots(figsize=(6.8, height), layout="constrained")
-        yield axes, drawn
+        figure, axes = plt.subplots(
+            rows, columns, figsize=size, layout="constrained", squeeze=False
+        )
+        yield figure, axes, drawn
         buffer = io.StringIO()
         metadata = {"Date": None, "Creator": None}
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
         plt.close(figure)
-    text = buffer.getvalue()
+    drawn.append(buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _figure(salt: str, *, height: float = 3.1):
+    """Yields axes and a list that holds the drawn SVG once the body is over.
+
+    Args:
+      salt: See `panels`.
+      height: In inches of 96 pixels; the page scales the width.
+    """
+    drawn: list[markupsafe.Markup] = []
+    with panels(salt, rows=1, columns=1, size=(6.8, height)) as (_, axes, whole):
+        yield axes[0][0], drawn
+    (text,) = whole
     # matplotlib escapes the names it is given; its XML head has no place in HTML.
     drawn.append(markupsafe.Markup(text[text.index("<svg") :]))

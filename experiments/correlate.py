@@ -127,7 +127,7 @@ class Correlate:
         print(text)
         results.write_jsonl(self.workdir / "datasets.jsonl", _plain(made))
         results.write_text(self.workdir / "table.md", text + "\n")
-        correlate_table.draw(made, self.workdir / "scatter.svg")
+        results.write_text(self.workdir / "scatter.svg", correlate_table.draw(made))
         results.write_json(self.workdir / "summary.json", figures)
 
     def _candidates(self, task: types.Task) -> list[Candidate]:

@@ -2,26 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 import math
-import pathlib
 import statistics
 from typing import Any
 
-import matplotlib
-from matplotlib import pyplot as plt
 import numpy as np
 
+from experiments import charts
 from experiments import correlation
-
-matplotlib.use("agg")  # no display
 
 _ADVERSARIAL = "adversarial"
 _BEST = "gates + judge"  # what recipes are rewarded with
-_COLORS = {
-    "by hand": "#2f5d8a",
-    "single source": "#5b7f3b",
-    "policy": "#7a5195",
-    _ADVERSARIAL: "#b4532a",
-}
+_COLORS = dict(
+    zip((_ADVERSARIAL, "by hand", "single source", "policy"), charts.LINES, strict=True)
+)
 
 Dataset = Mapping[str, Any]
 
@@ -118,29 +111,30 @@ def render(figures: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, "\n".join(lines)])
 
 
-def draw(made: Sequence[Dataset], path: pathlib.Path) -> None:
-    """Draws every metric against the benchmark score, a panel for each task."""
+def draw(made: Sequence[Dataset]) -> str:
+    """Returns an SVG: every metric against the benchmark score, a column a task."""
     tasks = list(dict.fromkeys(one["task"] for one in made))
-    names = list(made[0]["metrics"])
-    shape = dict(figsize=(2.4 * len(tasks), 2.0 * len(names)), squeeze=False)
-    figure, axes = plt.subplots(len(names), len(tasks), **shape)
-    for row, name in enumerate(names):
-        for column, task in enumerate(tasks):
-            panel = axes[row][column]
-            for kind, color in _COLORS.items():
-                own = [o for o in made if o["task"] == task and o["kind"] == kind]
-                metric, score = _pair(own, name)
-                panel.scatter(metric, score, s=9, color=color, label=kind)
-            panel.set_title(task.replace("_", " ") if row == 0 else "", fontsize=8)
-            panel.set_xlabel(name, fontsize=7)
-            panel.set_ylabel("DBS" if column == 0 else "", fontsize=7)
-            panel.tick_params(labelsize=6)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncol=len(labels), fontsize=8)
-    figure.tight_layout(rect=(0, 0, 1, 0.98))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    names = [
+        name
+        for name in made[0]["metrics"]
+        if any(one["metrics"][name] is not None for one in made)
+    ]
+    shape = dict(rows=len(names), columns=len(tasks))
+    size = (2.6 * len(tasks), 2.2 * len(names))
+    with charts.panels("correlate", **shape, size=size) as (figure, axes, drawn):
+        for row, name in enumerate(names):
+            for column, task in enumerate(tasks):
+                panel = axes[row][column]
+                for kind, color in _COLORS.items():
+                    own = [o for o in made if o["task"] == task and o["kind"] == kind]
+                    metric, score = _pair(own, name)
+                    panel.scatter(metric, score, s=9, color=color, label=kind)
+                panel.set_title(task.replace("_", " ") if row == 0 else "")
+                panel.set_xlabel(name)
+                panel.set_ylabel("DBS" if column == 0 else "")
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncol=len(labels))
+    return drawn[0]
 
 
 def _score(one: Dataset) -> float:

@@ -1,7 +1,8 @@
 """What is compared in `correlate`: figures of a dataset that cost no fine-tuning.
 
-Of all of them more is better: perplexity is negated. The verifier's own are taken from
-its verdict, the baselines are measured on the rows that it drew.
+Of all of them more is better: of perplexity, which spans six orders of magnitude, it is
+the negated logarithm. The verifier's own are taken from its verdict, the baselines are
+measured on the rows that it drew.
 """
 
 from collections.abc import Callable, Mapping, Sequence

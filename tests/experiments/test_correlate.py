@@ -97,7 +97,7 @@ def test_the_subsets():
     assert names == {"all": "abcdefg", "honest": "abcd", "better half": "cd"}
 
 
-def test_figures_table_and_picture(tmp_path):
+def test_figures_table_and_picture():
     figures = correlate_table.figures(_MADE, held_out=["t"], seed=0)
     honest = figures["metrics"]["honest, held out tasks"]
     assert honest["gates + judge"]["tasks"]["t"]["pearson"] == pytest.approx(1.0)
@@ -113,8 +113,8 @@ def test_figures_table_and_picture(tmp_path):
     assert "| gates + judge | 1.00 | 1.00 (" in text
     assert "| t | 0.400 | 0.350 | f |" in text
     json.dumps(figures, allow_nan=False)
-    correlate_table.draw(_MADE, tmp_path / "scatter.svg")
-    assert "<svg" in (tmp_path / "scatter.svg").read_text()
+    drawn = correlate_table.draw(_MADE)
+    assert "<svg" in drawn and "gates + judge" in drawn
 
 
 @pytest.mark.slow
