@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import functools
 import hashlib
 import json
 import pathlib
@@ -53,6 +54,8 @@ class ChatTokenizer:
         self.pad_id: int = ids[PAD]
         self.end_id: int = ids[END]
         self.vocab_size: int = len(tokenizer)
+        # What stands around every message: few texts, again and again.
+        self._markup = functools.lru_cache(maxsize=64)(self.encode)
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> "ChatTokenizer":
@@ -121,9 +124,9 @@ class ChatTokenizer:
         ids: list[int] = []
         mask: list[bool] = []
         for message in messages:
-            head = start + self.encode(f"{message['role']}\n")
+            head = [*start, *self._markup(f"{message['role']}\n")]
             body = self.encode(message["content"]) + end
-            tail = self.encode("\n")
+            tail = self._markup("\n")
             ids += head + body + tail
             learned = message["role"] == "assistant"
             mask += [False] * len(head) + [learned] * len(body) + [False] * len(tail)
@@ -136,7 +139,7 @@ class ChatTokenizer:
         ids, _ = self.chat_with_mask(messages)
         if generation_prompt:
             ids += [self._tokenizer.convert_tokens_to_ids(START)]
-            ids += self.encode("assistant\n")
+            ids += self._markup("assistant\n")
         return ids
 
 

@@ -24,6 +24,7 @@ from datachef_jax.verifier.judges.grade import Grade
 from datachef_jax.verifier.judges.grade import Judge
 
 _DRAW, _LETTERS = 0, 1  # what a recipe's seed is used for
+_REMEMBERED = 2**16  # rows, of each benchmark
 
 Decide = Callable[[types.Task, Sequence[sets.QuestionAnswer]], Sequence[bool | None]]
 """(task, rows) -> whether the answer of each is right, None where a program cannot
@@ -116,13 +117,7 @@ class Verifier:
         self._decide = decide
         # By the benchmark itself: the same for every recipe and step of a task.
         self._index = functools.cache(contamination.Contamination)
-        self._row_gates = functools.cache(
-            functools.partial(
-                row_gates.of_benchmark,
-                settings=settings.gates,
-                count_tokens=self._count_tokens,
-            )
-        )
+        self._stopped_by = functools.cache(self._gates_of_benchmark)
 
     def verify(
         self,
@@ -218,9 +213,9 @@ class Verifier:
     ) -> tuple[tuple[str, ...], tuple[bool, ...]]:
         """Returns the first row gate that stops each row, "" if none does, and which
         answers a program has found right."""
-        gates = self._row_gates(task.examples, task.contract)
+        stopped_by = self._stopped_by(task.examples, task.contract)
         stopped = [
-            row_gates.stopped_by(gates, *pair) or ("contamination" if held else "")
+            stopped_by(*pair) or ("contamination" if held else "")
             for pair, held in zip(pairs, contaminated, strict=True)
         ]
         left = [i for i, gate in enumerate(stopped) if not gate]
@@ -230,6 +225,19 @@ class Verifier:
         for i, is_right in decided.items():
             stopped[i] = "incorrect" if is_right is False else ""
         return tuple(stopped), tuple(decided.get(i) is True for i in range(len(pairs)))
+
+    def _gates_of_benchmark(
+        self, examples: Sequence[types.Example], contract: str
+    ) -> Callable[[str, str], str]:
+        """Returns `row_gates.stopped_by`, which remembers rows."""
+        gates = row_gates.of_benchmark(
+            examples,
+            contract,
+            self._settings.gates,
+            count_tokens=self._count_tokens,
+        )
+        stopped_by = functools.partial(row_gates.stopped_by, gates)
+        return functools.lru_cache(maxsize=_REMEMBERED)(stopped_by)
 
     def _count_tokens(self, question: str, answer: str) -> int:
         user = {"role": "user", "content": question}

@@ -11,6 +11,7 @@ finds at least 98 in 100 pairs above the threshold.
 """
 
 from collections.abc import Iterable, Sequence
+import dataclasses
 import hashlib
 import itertools
 
@@ -33,43 +34,67 @@ _SEED = 1
 _FACTOR = 0x9E3779B97F4A7C15  # odd: multiplying by it loses nothing
 
 
-def near_duplicates(
-    texts: Sequence[str], *, threshold: float
-) -> Bool[np.ndarray, " rows"]:
-    """Returns which texts repeat, or nearly repeat, an earlier one that does not.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sketch:
+    """What of a text is compared with others'.
 
-    Args:
-      texts: Questions and answers. Equal ones are repeats however short they are.
-      threshold: Least Jaccard similarity of two texts that repeat one another, in
-        (0, 1]; from 0.6 on few pairs are missed.
-
-    Returns:
-      True on repeats: what is left when they are dropped has one of each. The same
-      for the same texts in every process.
+    Attributes:
+      tokens: Hash of all its tokens: those of equal texts, but for case and spacing.
+      runs: Hashes of its runs, each once and in order; none of a short text.
+      bands: Hashes of the parts of its signature; none of a short text.
     """
+
+    tokens: int
+    runs: UInt64[np.ndarray, " runs"]
+    bands: UInt64[np.ndarray, " bands"]
+
+
+def sketches(texts: Sequence[str]) -> list[Sketch]:
+    """Returns what of each text is compared, the same in every process."""
     tokens = [contamination.normalise(text) for text in texts]
     runs, starts = _runs(tokens)
     long = np.flatnonzero(np.diff(starts))
     signatures = _signatures(runs, np.append(starts[long], starts[-1]))
     bands = dict(zip(long.tolist(), _bands(signatures), strict=True))
-    repeated = np.zeros(len(texts), bool)
-    seen: set[contamination.Tokens] = set()
-    kept: dict[int, set[int]] = {}  # row -> its runs
+    none = np.zeros(0, np.uint64)
+    return [
+        Sketch(
+            tokens=_hash(own),
+            runs=np.unique(runs[starts[row] : starts[row + 1]]),
+            # A view would keep all the other rows' from being freed.
+            bands=bands[row].copy() if row in bands else none,
+        )
+        for row, own in enumerate(tokens)
+    ]
+
+
+def near_duplicates(
+    sketched: Sequence[Sketch], *, threshold: float
+) -> Bool[np.ndarray, " rows"]:
+    """Returns which texts repeat, or nearly repeat, an earlier one that does not.
+
+    Args:
+      sketched: Of the texts. Equal ones are repeats however short they are.
+      threshold: Least Jaccard similarity of two texts that repeat one another, in
+        (0, 1]; from 0.6 on few pairs are missed.
+
+    Returns:
+      True on repeats: what is left when they are dropped has one of each.
+    """
+    repeated = np.zeros(len(sketched), bool)
+    seen: set[int] = set()
     latest: dict[int, int] = {}  # band -> the last row kept with it
-    for row, own_tokens in enumerate(tokens):
-        if own_tokens in seen:
+    for row, own in enumerate(sketched):
+        if own.tokens in seen:
             repeated[row] = True
             continue
-        seen.add(own_tokens)
-        own = set(runs[starts[row] : starts[row + 1]].tolist())
-        if not own:
-            continue
-        others = {latest[band] for band in bands[row] if band in latest}
-        if any(_jaccard(own, kept[other]) >= threshold for other in others):
+        seen.add(own.tokens)
+        bands = own.bands.tolist()
+        others = {latest[band] for band in bands if band in latest}
+        if any(_jaccard(own, sketched[other]) >= threshold for other in others):
             repeated[row] = True
         else:
-            kept[row] = own
-            latest.update(dict.fromkeys(bands[row], row))
+            latest.update(dict.fromkeys(bands, row))
     return repeated
 
 
@@ -111,7 +136,7 @@ def _signatures(
 
 def _bands(
     signatures: UInt32[np.ndarray, "rows hashes"],
-) -> list[list[int]]:
+) -> UInt64[np.ndarray, "rows bands"]:
     """Returns each row's bands as numbers: equal ones are the same band's.
 
     Two bands that differ agree with a probability of 2^-64, and a row that is compared
@@ -124,7 +149,7 @@ def _bands(
     for i in range(parts.shape[2]):
         mixed = (mixed + parts[:, :, i]) * np.uint64(_FACTOR)
         mixed = mixed ^ (mixed >> np.uint64(29))
-    return mixed.tolist()
+    return mixed
 
 
 def _hash(tokens: Iterable[str]) -> int:
@@ -133,6 +158,6 @@ def _hash(tokens: Iterable[str]) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def _jaccard(some: set[int], others: set[int]) -> float:
-    shared = len(some & others)
-    return shared / (len(some) + len(others) - shared)
+def _jaccard(one: Sketch, other: Sketch) -> float:
+    shared = len(np.intersect1d(one.runs, other.runs, assume_unique=True))
+    return shared / (len(one.runs) + len(other.runs) - shared)

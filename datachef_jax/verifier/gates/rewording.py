@@ -78,6 +78,9 @@ class Rewording:
 
     def holds(self, text: str) -> bool:
         """Returns whether a text, or a line of it, is a question in other words."""
+        words, _ = _read(text)
+        if self._words.weight(words, unknown=0.0) < _EVIDENCE:  # nor has any line
+            return False
         return any(
             bool((self.overlaps(part) >= _OVERLAP).any()) for part in _parts(text)
         )

@@ -10,6 +10,7 @@ import dataclasses
 from jaxtyping import Bool
 import numpy as np
 
+from datachef_jax.verifier import memory
 from datachef_jax.verifier.gates import contamination
 from datachef_jax.verifier.gates import near_duplicates
 from datachef_jax.verifier.gates import personal_data
@@ -17,6 +18,8 @@ from datachef_jax.verifier.gates import unsafe
 from datachef_jax.verifier.gates.settings import GateSettings
 
 QuestionAnswer = tuple[str, str]
+
+_REMEMBERED = 2**16  # rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,18 @@ class Findings:
         return {field.name: int(getattr(self, field.name).sum()) for field in fields}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the gates need to know of a row, whatever set it is in."""
+
+    sketch: near_duplicates.Sketch
+    personal_data: bool
+    unsafe: bool
+
+
+_seen: memory.Memory[QuestionAnswer, _Seen] = memory.Memory(_REMEMBERED)
+
+
 def look(
     rows: Sequence[QuestionAnswer],
     *,
@@ -56,9 +71,12 @@ def look(
       benchmarks: Indices of the task's benchmark and of all that are held out.
       settings: Of the gates.
     """
-    texts = [f"{question}\n{answer}" for question, answer in rows]
-    duplicated = _repeated(rows)
-    near = near_duplicates.near_duplicates(texts, threshold=settings.near_duplicate)
+    known = _seen.recall(rows, _read)
+    seen = [known[row] for row in rows]
+    duplicated = _repeated([one.sketch.tokens for one in seen])
+    near = near_duplicates.near_duplicates(
+        [one.sketch for one in seen], threshold=settings.near_duplicate
+    )
     held = {
         question: any(index.holds(question) for index in benchmarks)
         for question in {question for question, _ in rows}
@@ -67,20 +85,27 @@ def look(
         duplicated=duplicated,
         near_duplicated=near & ~duplicated,
         contaminated=np.array([held[question] for question, _ in rows]),
-        personal_data=np.array([personal_data.found(text) for text in texts]),
-        unsafe=np.array([unsafe.found(text) for text in texts]),
+        personal_data=np.array([one.personal_data for one in seen]),
+        unsafe=np.array([one.unsafe for one in seen]),
     )
 
 
-def _repeated(rows: Sequence[QuestionAnswer]) -> Bool[np.ndarray, " rows"]:
-    """Returns which rows equal an earlier one, but for case and spacing."""
-    seen: set[tuple[contamination.Tokens, contamination.Tokens]] = set()
-    repeated = np.zeros(len(rows), bool)
-    for i, (question, answer) in enumerate(rows):
-        key = contamination.normalise(question), contamination.normalise(answer)
-        repeated[i] = key in seen
-        seen.add(key)
-    return repeated
+def _read(rows: Sequence[QuestionAnswer]) -> list[_Seen]:
+    texts = [f"{question}\n{answer}" for question, answer in rows]
+    return [
+        _Seen(
+            sketch=sketch,
+            personal_data=personal_data.found(text),
+            unsafe=unsafe.found(text),
+        )
+        for text, sketch in zip(texts, near_duplicates.sketches(texts), strict=True)
+    ]
+
+
+def _repeated(hashes: Sequence[int]) -> Bool[np.ndarray, " rows"]:
+    """Returns which rows have the tokens of an earlier one."""
+    first = {hashed: row for row, hashed in reversed(list(enumerate(hashes)))}
+    return np.array([first[hashed] != row for row, hashed in enumerate(hashes)])
 
 
 def factors(findings: Findings, settings: GateSettings) -> Mapping[str, float]:

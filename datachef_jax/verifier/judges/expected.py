@@ -5,13 +5,14 @@ gives the probability of every grade, and the row is worth its expected score.
 """
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 import numpy as np
 
 from datachef_jax import types
 from datachef_jax.serving.client import Client
+from datachef_jax.verifier import memory
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier.judges import grade as grades
 from datachef_jax.verifier.judges.grade import Grade
@@ -41,9 +42,8 @@ class ExpectedJudge(grades.Judge):
         self._prompter = prompter
         self._min_mass = min_mass
         self._candidates = [prompter.token(letter) for letter in grades.LETTERS]
-        # The recipes of all steps draw on the same sources, and so do their rows.
-        self._known: collections.OrderedDict[_Key, Float[np.ndarray, " grades"]]
-        self._known = collections.OrderedDict()
+        self._known: memory.Memory[_Key, Float[np.ndarray, " grades"]]
+        self._known = memory.Memory(_REMEMBERED)
 
     def grade(
         self,
@@ -54,31 +54,22 @@ class ExpectedJudge(grades.Judge):
     ) -> list[Grade]:
         """See `Judge`. Equal rows are read once, and remembered for a while."""
         keys = [_key(*item) for item in items]
-        copies = collections.Counter(keys)
-        new = {k: i for k, i in zip(keys, items, strict=True) if k not in self._known}
-        names = list(new)
-        if known := sum(count for key, count in copies.items() if key not in new):
-            progress(known)
-        logprobs = {key: self._known[key] for key in copies if key not in new}
-        scored = self._client.score(
-            self._prompter.prompts(list(new.values()), rubric.messages),
-            self._candidates,
-            ready=lambda i: progress(copies[names[i]]),
-        )
-        logprobs |= zip(names, scored, strict=True)
-        self._remember(logprobs)
+        copies, by_key = collections.Counter(keys), dict(zip(keys, items, strict=True))
+
+        def read(new: Sequence[_Key]) -> Float[np.ndarray, "rows grades"]:
+            if known := len(keys) - sum(copies[key] for key in new):
+                progress(known)
+            return self._client.score(
+                self._prompter.prompts([by_key[key] for key in new], rubric.messages),
+                self._candidates,
+                ready=lambda i: progress(copies[new[i]]),
+            )
+
+        logprobs = self._known.recall(keys, read)
         return [
             _grade(logprobs[key], seed=seed, min_mass=self._min_mass)
             for key, seed in zip(keys, seeds, strict=True)
         ]
-
-    def _remember(self, logprobs: Mapping[_Key, Float[np.ndarray, " grades"]]) -> None:
-        """Keeps what was read or asked for last."""
-        for key, found in logprobs.items():
-            self._known[key] = found
-            self._known.move_to_end(key)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
 
 
 def _key(task: types.Task, question: str, answer: str) -> _Key:

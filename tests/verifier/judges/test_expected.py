@@ -92,8 +92,9 @@ def test_what_was_read_before_is_not_read_again(judge, items, monkeypatch):
     assert asked == [1, 1, 1, 1]  # the same row of other tasks
 
 
-def test_what_is_remembered_is_bounded(judge, items, monkeypatch):
+def test_what_is_remembered_is_bounded(make_judge, items, monkeypatch):
     monkeypatch.setattr(expected, "_REMEMBERED", 2)
+    judge = make_judge(min_mass=1e-6)
     first = _grade(judge, items)
     assert len(judge._known) == 2
     assert _grade(judge, items) == first
