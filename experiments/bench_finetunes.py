@@ -18,10 +18,8 @@ import statistics
 import time
 from typing import Any
 
-from flax import nnx
 from jaxtyping import Float
 import numpy as np
-import optax
 import tqdm
 
 from datachef_jax.finetune import many
@@ -94,37 +92,27 @@ class BenchFinetunes:
 
     Attributes:
       workdir: Where everything goes.
-      graphdef: Of the base model.
-      params: Those of its weights that learn.
-      frozen: All others.
-      optimizer: Of every fine-tune.
+      training: The base model, and how it learns; `steps` of each fine-tune are timed.
       variants: What is measured; the first is what the others must agree with.
       datasets: How many there are; each way trains on all of them.
       vocab_size: Of their tokens.
       shape: What they are like.
       packed: Sizes of the batches, see `packing.batches`.
       rounds: How often each way is measured.
-      steps: Updates that are timed, of each fine-tune.
       whole: Updates of a whole fine-tune.
-      sync_every: See `sft.fit`.
       tolerance: The largest `difference` that is put down to rounding.
       seed: Of the datasets.
     """
 
     workdir: pathlib.Path
-    graphdef: nnx.GraphDef
-    params: nnx.State
-    frozen: nnx.State
-    optimizer: optax.GradientTransformation
+    training: many.Training
     variants: Sequence[Variant]
     datasets: int
     vocab_size: int
     shape: Shape
     packed: Mapping[str, int]
     rounds: int
-    steps: int
     whole: int
-    sync_every: int
     tolerance: float
     seed: int
 
@@ -135,20 +123,21 @@ class BenchFinetunes:
           RuntimeError: If the ways do not come to the same losses.
         """
         data = [self._batches(i) for i in range(self.datasets)]
+        timed, short = self.training, dataclasses.replace(self.training, steps=_FIRST)
         with record.stage("compiling"):
-            first = {v.name: self._fit(v, data, _FIRST)[0] for v in self.variants}
+            first = {v.name: self._fit(v, data, short)[0] for v in self.variants}
         measured: dict[str, list[tuple[float, float]]] = {}
         losses = {}
         with record.stage("fine-tunes"):
             for _ in tqdm.trange(self.rounds, desc="rounds"):
                 for variant in self.variants:
-                    *took, losses[variant.name] = self._fit(variant, data, self.steps)
+                    *took, losses[variant.name] = self._fit(variant, data, timed)
                     measured.setdefault(variant.name, []).append(tuple(took))
         expected = losses[self.variants[0].name]
         summary = {}
         for name, rounds in measured.items():
             seconds, cpu_seconds = map(statistics.median, zip(*rounds, strict=True))
-            scale = self.whole / self.steps / self.datasets
+            scale = self.whole / timed.steps / self.datasets
             summary[name] = {
                 "seconds": scale * seconds,
                 "cpu_seconds": scale * cpu_seconds,
@@ -166,22 +155,15 @@ class BenchFinetunes:
         results.write_json(self.workdir / "summary.json", summary)
 
     def _fit(
-        self, variant: Variant, data: Sequence[Sequence[packing.Batch]], steps: int
+        self,
+        variant: Variant,
+        data: Sequence[Sequence[packing.Batch]],
+        training: many.Training,
     ) -> tuple[float, float, Float[np.ndarray, "datasets steps"]]:
         """Returns seconds of wall time and of CPU for all datasets, and losses."""
         batches = {str(i): iter(own) for i, own in enumerate(data)}
         started, before = time.perf_counter(), time.process_time()
-        fitted = variant.fit(
-            self.graphdef,
-            self.params,
-            batches,
-            width=variant.width,
-            steps=steps,
-            optimizer=self.optimizer,
-            sync_every=self.sync_every,
-            progress=_ignore,
-            frozen=self.frozen,
-        )
+        fitted = variant.fit(training, batches, width=variant.width, progress=_ignore)
         took = time.perf_counter() - started, time.process_time() - before
         return *took, np.stack([found.losses for found in fitted.values()])
 
@@ -198,7 +180,7 @@ class BenchFinetunes:
             for length in lengths
         ]
         endless = packing.batches(examples, **self.packed, seed=self.seed)
-        return list(itertools.islice(endless, max(self.steps, _FIRST)))
+        return list(itertools.islice(endless, max(self.training.steps, _FIRST)))
 
 
 def _ignore(count: int) -> None:

@@ -39,10 +39,14 @@ def build(
     )
     return bench_finetunes.BenchFinetunes(
         workdir=workdir,
-        graphdef=base.graphdef,
-        params=learned,
-        frozen=frozen,
-        optimizer=parts.finetune_optimizer(config),
+        training=many.Training(
+            graphdef=base.graphdef,
+            params=learned,
+            frozen=frozen,
+            optimizer=parts.finetune_optimizer(config),
+            steps=config.steps,
+            sync_every=section.sync_every,
+        ),
         variants=[_variant(i, **fields) for i, fields in enumerate(config.variants)],
         datasets=config.datasets,
         vocab_size=tokenizer.vocab_size,
@@ -53,9 +57,7 @@ def build(
             row_targets=section.targets_per_row,
         ),
         rounds=config.rounds,
-        steps=config.steps,
         whole=section.steps,
-        sync_every=section.sync_every,
         tolerance=config.tolerance,
         seed=config.seed,
     )

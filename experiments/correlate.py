@@ -200,7 +200,7 @@ class Correlate:
             for one in made
             for seed in self.seeds
         ]
-        total = len(wanted) * self.finetuner.steps
+        total = len(wanted) * self.finetuner.training.steps
         with tqdm.tqdm(total=total, desc="fine-tunes", unit="update") as bar:
             scores = self.finetuner.score_many(
                 wanted, fit=self.fit, width=self.width, progress=bar.update

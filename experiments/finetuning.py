@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 import grain
-import optax
 
 from datachef_jax import types
 from datachef_jax.benchmarks import evaluate
@@ -61,35 +60,25 @@ class Finetuner:
     """How a dataset becomes a benchmark score.
 
     Attributes:
-      graphdef: Of the base model.
-      params: Those of its weights that learn; every fine-tune starts from them.
-      frozen: All others.
+      training: The base model, and how it learns.
       tokenizer: The base model's.
       client: Of the model with weights, which answers benchmark questions.
       max_new_tokens: Longest answer.
-      optimizer: One object for all fine-tunes, so that the step compiles once.
-      steps: Updates of a fine-tune.
       batch_rows: Packed rows of a batch.
       row_tokens: Length of a packed row.
       targets_per_row: Tokens to be predicted in a packed row, at most.
       max_rows: Larger datasets are cut down to so many rows, drawn at random.
-      sync_every: See `sft.fit`.
       folder: Where scores are kept, one file for each seed, task and dataset.
     """
 
-    graphdef: nnx.GraphDef
-    params: nnx.State
-    frozen: nnx.State
+    training: many.Training
     tokenizer: ChatTokenizer
     client: Callable[..., Client]
     max_new_tokens: int
-    optimizer: optax.GradientTransformation
-    steps: int
     batch_rows: int
     row_tokens: int
     targets_per_row: int
     max_rows: int
-    sync_every: int
     folder: pathlib.Path
 
     def score(
@@ -107,7 +96,7 @@ class Finetuner:
           rows: The dataset; without any, the base model itself is scored.
           seed: Of the draw of `max_rows` and of the order of the batches.
           progress: Called with the number of updates done since the last call;
-            they add up to `steps` however the score was come by.
+            they add up to `training.steps` however the score was come by.
 
         Returns:
           `dbs` (percent), `dataset` (the rows' hash), `rows` (after the draw) and
@@ -136,7 +125,7 @@ class Finetuner:
           fit: How several are trained. After `many.in_one_program` the results are
             those of `score` but for rounding, else to the bit.
           width: How many at once.
-          progress: As for `score`; its numbers add up to `steps` for each dataset.
+          progress: As for `score`; its numbers add up to that for each dataset.
 
         Returns:
           In the order of `wanted`, see `score`.
@@ -144,12 +133,12 @@ class Finetuner:
         jobs = [self._job(one) for one in wanted]
         # One that is wanted twice is trained once.
         waiting = {job.path: job for job in jobs if not job.path.exists()}
-        progress(self.steps * (len(jobs) - len(waiting)))
+        progress(self.training.steps * (len(jobs) - len(waiting)))
         group: list[tuple[_Job, _Batches]] = []
         for job in waiting.values():
             batches = self._batches(job)
             if batches is None:
-                progress(self.steps)
+                progress(self.training.steps)
                 results.write_json(job.path, self._result(job, None))
                 continue
             group.append((job, batches))
@@ -200,28 +189,19 @@ class Finetuner:
         progress: Callable[[int], Any],
     ) -> None:
         """Trains several at once, scores them one by one and keeps the scores."""
-        fitted = fit(
-            self.graphdef,
-            self.params,
-            {job.name: batches for job, batches in group},
-            width=width,
-            steps=self.steps,
-            optimizer=self.optimizer,
-            sync_every=self.sync_every,
-            progress=progress,
-            frozen=self.frozen,
-        )
+        batches = {job.name: own for job, own in group}
+        fitted = fit(self.training, batches, width=width, progress=progress)
         for job, _ in group:
             results.write_json(job.path, self._result(job, fitted[job.name]))
 
     def _result(self, job: _Job, fitted: many.Fitted | None) -> dict[str, Any]:
         """Scores a model on its benchmark; the base model where there is none."""
-        params, final_loss = self.params, None
+        params, final_loss = self.training.params, None
         if fitted is not None:
-            last = fitted.losses[-(self.steps // 10 + 1) :]
+            last = fitted.losses[-(self.training.steps // 10 + 1) :]
             params, final_loss = fitted.params, float(last.mean())
         score = evaluate.evaluate(
-            self.client(nnx.merge_state(params, self.frozen), version=0),
+            self.client(nnx.merge_state(params, self.training.frozen), version=0),
             self.tokenizer,
             job.task,
             max_new_tokens=self.max_new_tokens,

@@ -14,6 +14,7 @@ import ml_collections as mlc
 import optax
 
 from datachef_jax import types
+from datachef_jax.finetune import many
 from datachef_jax.finetune import optimizer as optimizers
 from datachef_jax.parallel import hosts
 from datachef_jax.recipes.turns import Turns
@@ -225,19 +226,21 @@ def finetuner(
     section, target = config.finetune, config.base
     learned, frozen = base.learned_and_frozen()
     return finetuning.Finetuner(
-        graphdef=base.graphdef,
-        params=learned,
-        frozen=frozen,
+        training=many.Training(
+            graphdef=base.graphdef,
+            params=learned,
+            frozen=frozen,
+            optimizer=finetune_optimizer(config),
+            steps=section.steps,
+            sync_every=section.sync_every,
+        ),
         tokenizer=tokenizer,
         client=functools.partial(engines.with_weights, "base"),
         max_new_tokens=target.max_new_tokens,
-        optimizer=finetune_optimizer(config),
-        steps=section.steps,
         batch_rows=section.batch_rows,
         row_tokens=section.row_tokens,
         targets_per_row=section.targets_per_row,
         max_rows=section.max_rows,
-        sync_every=section.sync_every,
         folder=workdir / "finetunes",
     )
 

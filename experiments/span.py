@@ -85,7 +85,7 @@ class Span:
         self, task: types.Task, data: Mapping[str, Sequence[types.Row]]
     ) -> dict[str, dict[str, Any]]:
         """Returns rows and the score with each seed by recipe, the base among them."""
-        total = (len(data) + 1) * len(self.seeds) * self.finetuner.steps
+        total = (len(data) + 1) * len(self.seeds) * self.finetuner.training.steps
         scores = {}
         with tqdm.tqdm(total=total, desc=task.name, unit="update") as bar:
             for name, rows in {"base": [], **data}.items():

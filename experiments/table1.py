@@ -196,7 +196,7 @@ class Table1:
         """Returns the benchmark scores, see `finetuning.Finetuner.score`."""
         tasks = {task.name: task for task in self.tasks}
         scores = {}
-        total = len(wanted) * self.finetuner.steps
+        total = len(wanted) * self.finetuner.training.steps
         with _bar("fine-tunes", total, "update") as bar:
             for job in wanted:
                 bar.set_postfix_str(f"{job.task}, {job.method} {job.label}")

@@ -9,6 +9,7 @@ where that axis saves nothing. `one_by_one` is what both are measured against; s
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 import contextlib
+import dataclasses
 import functools
 import threading
 from typing import Any, NamedTuple, Protocol
@@ -32,36 +33,50 @@ class Fitted(NamedTuple):
     losses: Float[np.ndarray, " steps"]  # before each update, nats per target
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """What several fine-tunes have in common.
+
+    Attributes:
+      graphdef: Of the model.
+      params: Where every fine-tune starts; they are not consumed.
+      frozen: The model's parameters that do not learn.
+      optimizer: One object for all calls, or every call compiles anew.
+      steps: Updates of each.
+      sync_every: See `sft.fit`.
+    """
+
+    graphdef: nnx.GraphDef
+    params: nnx.State
+    frozen: nnx.State
+    optimizer: optax.GradientTransformation
+    steps: int
+    sync_every: int
+
+
+Batches = Mapping[str, Iterator[packing.Batch]]
+"""Of each fine-tune by its name, from `packing.batches`; all of one shape."""
+
+
 class Fit(Protocol):
     """A way to fine-tune several."""
 
     def __call__(
         self,
-        graphdef: nnx.GraphDef,
-        params: nnx.State,
-        batches: Mapping[str, Iterator[packing.Batch]],
+        training: Training,
+        batches: Batches,
         *,
         width: int,
-        steps: int,
-        optimizer: optax.GradientTransformation,
-        sync_every: int,
         progress: Callable[[int], Any],
-        frozen: nnx.State,
     ) -> dict[str, Fitted]:
         """Fine-tunes once for each dataset, as `sft.fit` does from `sft.start`.
 
         Args:
-          graphdef: Of the model.
-          params: Where every fine-tune starts; they are not consumed.
-          batches: Of each fine-tune by its name, from `packing.batches`; all of one
-            shape.
+          training: What they have in common.
+          batches: What each learns from.
           width: How many are trained at once, at most.
-          steps: Updates of each.
-          optimizer: One object for all calls, or every call compiles anew.
-          sync_every: See `sft.fit`.
           progress: Called with the number of updates done since its last call, those of
             all fine-tunes together.
-          frozen: The model's parameters that do not learn.
 
         Returns:
           What each has become, by name, in the order of `batches`.
@@ -74,46 +89,31 @@ class Fit(Protocol):
 
 
 def one_by_one(
-    graphdef: nnx.GraphDef,
-    params: nnx.State,
-    batches: Mapping[str, Iterator[packing.Batch]],
+    training: Training,
+    batches: Batches,
     *,
     width: int,
-    steps: int,
-    optimizer: optax.GradientTransformation,
-    sync_every: int,
     progress: Callable[[int], Any],
-    frozen: nnx.State,
 ) -> dict[str, Fitted]:
     """Calls `sft.fit` for one dataset after another, whatever the width; see `Fit`."""
     del width
+
+    def count(done: int, state: sft.SftState, loss: Array) -> None:
+        del done, state, loss
+        progress(1)
+
     return {
-        name: _fit_one(
-            graphdef,
-            params,
-            name,
-            own,
-            steps=steps,
-            optimizer=optimizer,
-            sync_every=sync_every,
-            on_step=lambda done, state, loss: progress(1),
-            frozen=frozen,
-        )
+        name: _fit_one(training, name, own, on_step=count)
         for name, own in batches.items()
     }
 
 
 def in_one_program(
-    graphdef: nnx.GraphDef,
-    params: nnx.State,
-    batches: Mapping[str, Iterator[packing.Batch]],
+    training: Training,
+    batches: Batches,
     *,
     width: int,
-    steps: int,
-    optimizer: optax.GradientTransformation,
-    sync_every: int,
     progress: Callable[[int], Any],
-    frozen: nnx.State,
 ) -> dict[str, Fitted]:
     """Fine-tunes groups of `width`, each group by one program; see `Fit`.
 
@@ -131,37 +131,23 @@ def in_one_program(
     fitted = {}
     for first in range(0, len(names), width):
         group = {name: batches[name] for name in names[first : first + width]}
-        state, losses = _fit_group(
-            graphdef,
-            start(params, optimizer=optimizer, width=width),
-            group,
-            steps=steps,
-            optimizer=optimizer,
-            sync_every=sync_every,
-            progress=progress,
-            frozen=frozen,
-        )
+        state, losses = _fit_group(training, group, width=width, progress=progress)
         for i, name in enumerate(group):
             own = jax.tree.map(
                 lambda x, like: jax.device_put(x, like.sharding),
                 _take(state.params, jnp.int32(i)),
-                params,
+                training.params,
             )
             fitted[name] = Fitted(own, losses[i])
     return fitted
 
 
 def in_threads(
-    graphdef: nnx.GraphDef,
-    params: nnx.State,
-    batches: Mapping[str, Iterator[packing.Batch]],
+    training: Training,
+    batches: Batches,
     *,
     width: int,
-    steps: int,
-    optimizer: optax.GradientTransformation,
-    sync_every: int,
     progress: Callable[[int], Any],
-    frozen: nnx.State,
 ) -> dict[str, Fitted]:
     """Calls `sft.fit` in `width` threads, which share its compiled step; see `Fit`.
 
@@ -181,17 +167,7 @@ def in_threads(
     def fit(name: str) -> Fitted:
         # A mesh is set for each thread apart.
         with contextlib.nullcontext() if mesh.empty else jax.set_mesh(mesh):
-            return _fit_one(
-                graphdef,
-                params,
-                name,
-                batches[name],
-                steps=steps,
-                optimizer=optimizer,
-                sync_every=sync_every,
-                on_step=count,
-                frozen=frozen,
-            )
+            return _fit_one(training, name, batches[name], on_step=count)
 
     with futures.ThreadPoolExecutor(width, thread_name_prefix="fine-tune") as threads:
         under_way = {name: threads.submit(fit, name) for name in batches}
@@ -267,22 +243,23 @@ def _split(state: sft.SftState) -> sft.SftState:
 
 
 def _fit_one(
-    graphdef: nnx.GraphDef,
-    params: nnx.State,
+    training: Training,
     name: str,
     batches: Iterator[packing.Batch],
     *,
-    optimizer: optax.GradientTransformation,
-    **settings: Any,
+    on_step: Callable[[int, sft.SftState, Array], None],
 ) -> Fitted:
     """Calls `sft.fit` from the start, and names the fine-tune where it diverges."""
     try:
         state, losses = sft.fit(
-            graphdef,
-            sft.start(params, optimizer),
+            training.graphdef,
+            sft.start(training.params, training.optimizer),
             _unended(name, batches),
-            optimizer=optimizer,
-            **settings,
+            steps=training.steps,
+            optimizer=training.optimizer,
+            sync_every=training.sync_every,
+            on_step=on_step,
+            frozen=training.frozen,
         )
     except FloatingPointError as error:
         raise FloatingPointError(f"{name}: {error}") from error
@@ -290,29 +267,30 @@ def _fit_one(
 
 
 def _fit_group(
-    graphdef: nnx.GraphDef,
-    state: sft.SftState,
-    batches: Mapping[str, Iterator[packing.Batch]],
+    training: Training,
+    batches: Batches,
     *,
-    steps: int,
-    optimizer: optax.GradientTransformation,
-    sync_every: int,
+    width: int,
     progress: Callable[[int], Any],
-    frozen: nnx.State,
 ) -> tuple[sft.SftState, Float[np.ndarray, "group steps"]]:
-    """Trains one group; the places of `state` beyond it are filled and ignored."""
+    """Trains one group; the places of the state beyond it are filled and ignored."""
+    optimizer, last = training.optimizer, training.steps
+    state = start(training.params, optimizer=optimizer, width=width)
     endless = [_unended(name, own) for name, own in batches.items()]
-    missing = len(state.step) - len(endless)
     pending, losses = [], [np.zeros((len(endless), 0), np.float32)]
-    for done in range(1, steps + 1):
+    for done in range(1, last + 1):
         rows = [next(own) for own in endless]
-        rows += rows[-1:] * missing
+        rows += rows[-1:] * (width - len(endless))
         batch = jax.tree.map(lambda *each: np.stack(each), *rows)
         state, loss = update(
-            state, frozen, batch, graphdef=graphdef, optimizer=optimizer
+            state,
+            training.frozen,
+            batch,
+            graphdef=training.graphdef,
+            optimizer=optimizer,
         )
         pending.append(loss)
-        if len(pending) == sync_every or done == steps:
+        if len(pending) == training.sync_every or done == last:
             fetched = np.asarray(jax.device_get(pending), np.float32).T
             losses.append(fetched[: len(endless)])
             _check_finite(losses[-1], list(batches), first=done - len(pending) + 1)

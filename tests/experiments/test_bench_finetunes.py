@@ -64,9 +64,10 @@ def test_a_way_that_trains_otherwise_is_no_result(tmp_path):
     made = _build(_config(), tmp_path)
     honest = made.variants[1].fit
 
-    def slower(*arguments, optimizer, **settings):
-        halved = optax.chain(optimizer, optax.scale(0.5))
-        return honest(*arguments, optimizer=halved, **settings)
+    def slower(training, batches, **settings):
+        halved = optax.chain(training.optimizer, optax.scale(0.5))
+        training = dataclasses.replace(training, optimizer=halved)
+        return honest(training, batches, **settings)
 
     variants = [
         made.variants[0],

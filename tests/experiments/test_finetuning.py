@@ -35,26 +35,25 @@ def parts():
         tiny.random_model(tokenizer.vocab_size, seed=3), nnx.Param
     )
     clients = engines.clients(graphdef, params, end_id=tokenizer.end_id)
-    return dict(
+    training = many.Training(
         graphdef=graphdef,
         params=params,
         frozen=nnx.State({}),
-        tokenizer=tokenizer,
-        client=clients,
         optimizer=optax.sgd(0.1),
+        steps=_STEPS,
+        sync_every=2,
     )
+    return dict(training=training, tokenizer=tokenizer, client=clients)
 
 
 def _finetuner(parts, folder):
     return finetuning.Finetuner(
         **parts,
         max_new_tokens=4,
-        steps=_STEPS,
         batch_rows=2,
         row_tokens=48,
         targets_per_row=8,
         max_rows=6,
-        sync_every=2,
         folder=folder,
     )
 
@@ -146,9 +145,9 @@ def test_many_scores_are_those_of_each_alone(fit, parts, tmp_path, expected):
 def test_what_is_done_is_not_done_again(parts, tmp_path, expected):
     finetuner, trained = _finetuner(parts, tmp_path), []
 
-    def noting(graphdef, params, batches, **settings):
+    def noting(training, batches, **settings):
         trained.append(list(batches))
-        return many.one_by_one(graphdef, params, batches, **settings)
+        return many.one_by_one(training, batches, **settings)
 
     _many(finetuner, noting, _wanted()[:2])
     (place,) = (tmp_path / "seed5" / "one").glob("[!b]*.json")
@@ -164,10 +163,10 @@ def test_what_is_done_is_not_done_again(parts, tmp_path, expected):
 
 
 def test_a_failed_group_leaves_what_was_kept_before_it(parts, tmp_path):
-    def failing(graphdef, params, batches, **settings):
+    def failing(training, batches, **settings):
         if any("seed 6" in name for name in batches):
             raise FloatingPointError("no")
-        return many.one_by_one(graphdef, params, batches, **settings)
+        return many.one_by_one(training, batches, **settings)
 
     with pytest.raises(FloatingPointError):
         _many(_finetuner(parts, tmp_path), failing, _wanted(), width=1)

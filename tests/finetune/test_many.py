@@ -80,16 +80,14 @@ def _fit(
     fit, model, batches, *, optimizer, width=2, progress=lambda count: None, **how
 ):
     graphdef, params, frozen = model
-    return fit(
-        graphdef,
-        params,
-        batches,
-        width=width,
-        optimizer=optimizer,
-        progress=progress,
+    training = many.Training(
+        graphdef=graphdef,
+        params=params,
         frozen=frozen,
+        optimizer=optimizer,
         **dict(steps=_STEPS, sync_every=4) | how,
     )
+    return fit(training, batches, width=width, progress=progress)
 
 
 def _alone(model, batches, optimizer):

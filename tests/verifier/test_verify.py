@@ -12,25 +12,15 @@ from datachef_jax.verifier import rubric
 from datachef_jax.verifier import verify
 from datachef_jax.verifier.gates import correctness
 from datachef_jax.verifier.gates import rows as row_gates
-from datachef_jax.verifier.gates.settings import GateSettings
 from datachef_jax.verifier.judges import grade as grades
 from tests import tiny
+from tests.verifier.gates.settings import SETTINGS
 
 _SETTINGS = verify.VerifierSettings(
     rows_per_dataset=4,
     max_malformed_share=0.5,
-    gates=GateSettings(
-        max_chars=200,
-        max_tokens=300,
-        repetition_ngram=3,
-        repetition_min_tokens=20,
-        max_repetition=0.5,
-        min_language=0.9,
-        near_duplicate=0.8,
-        duplication_weight=1.0,
-        contamination_weight=1.0,
-        flag_weights={"personal_data": 0.5, "unsafe": 0.0},
-        min_rows=4,
+    gates=dataclasses.replace(
+        SETTINGS, max_chars=200, max_tokens=300, contamination_weight=1.0
     ),
 )
 
