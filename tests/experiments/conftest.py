@@ -1,5 +1,6 @@
 """What tests of the front door share: a tokenizer, and `run.py` as users start it."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -7,10 +8,29 @@ import sys
 
 import pytest
 
+from datachef_jax.tasks.mini import families
 from datachef_jax.tasks.mini import names
 from datachef_jax.text import tokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def examples_made_once():
+    """Keeps the examples of mini tasks: many tests build the same pool, in seconds."""
+    generate = families.generate
+
+    @functools.cache
+    def keep(name, level, count, seed, exclude):
+        family = families.FAMILIES[name]
+        return generate(family, level, count, seed=seed, exclude=exclude)
+
+    def kept(family, level, count, *, seed, exclude=()):
+        return list(keep(family.name, level, count, seed, frozenset(exclude)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(families, "generate", kept)
+        yield
 
 
 @pytest.fixture(scope="session")
