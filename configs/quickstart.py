@@ -199,6 +199,15 @@ def get_config() -> mlc.ConfigDict:
         overlong_tokens=0,
         max_rounds=1,  # above it, groups of equal rewards are sampled anew
     )
+    # The learned proxy: what fine-tunes on other data foretell of a recipe. Ours.
+    config.proxy = dict(
+        results="",  # results.jsonl of a run of configs/mini/correlate.py; or none
+        weight=0.0,  # of the reward; the rest is the verifier's
+        k=1.0,  # standard deviations that are taken off what is expected
+        kernel="matern",  # or "rbf", "rbf_by_feature"
+        prior_std=1.0,  # of scores that nothing is known of; theirs is 1 in a task
+        unfamiliar_share=0.05,  # of recipes like known ones, called unlike them
+    )
     config.optimizer = dict(
         learning_rate=1e-4,  # the paper: 5e-7, for 32 billion weights
         warmup_steps=2,

@@ -155,6 +155,7 @@ class Execution:
       log: End of what the script printed, with the traceback if there is one, or
         why the completion could not be parsed.
       dataset: What it wrote; no rows unless kind is "ok".
+      recipe: What ran; None if none could be read.
       verification: Kind in which the verification script ended, "" if not run.
       calls: Toolkit calls in order: function, rows in, rows out.
       cpu_seconds: Of the child process.
@@ -166,6 +167,7 @@ class Execution:
     kind: str
     log: str
     dataset: Dataset
+    recipe: Recipe | None = None
     verification: str = ""
     calls: tuple[tuple[str, int, int], ...] = ()
     cpu_seconds: float = 0.0
@@ -198,6 +200,27 @@ class GradedRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a recipe's data may be expected to teach, by the learned proxy.
+
+    Attributes:
+      mean: Of the downstream score, in standard deviations from the mean of all
+        datasets that were fine-tuned on for the same task.
+      std: Of a measurement of it, likewise.
+      bound: In [0, 1]: which share of those datasets it beats even if its score is as
+        many standard deviations below the mean as the run is cautious.
+      unfamiliar: Whether the recipe is unlike all whose scores are known.
+      results: How many those are.
+    """
+
+    mean: float
+    std: float
+    bound: float
+    unfamiliar: bool
+    results: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The verifier's opinion of one recipe's dataset.
 
@@ -209,6 +232,7 @@ class Verdict:
       interval: Ends of the 90 % bootstrap interval of the score, over the draw.
       judge_score: The score without any gate: mean grade of the judged rows.
       held_out_score: The score by the judge that is never rewarded; None without one.
+      forecast: Of the learned proxy; None without one.
       factors: Multiplier in [0, 1] of each gate on the whole set, by name.
       gates: Rows of the draw stopped by each row gate, by name.
       found: Rows of the whole set that each set gate found, by name; "schema" counts
@@ -222,6 +246,7 @@ class Verdict:
     interval: tuple[float, float] = (0.0, 0.0)
     judge_score: float = 0.0
     held_out_score: float | None = None
+    forecast: Forecast | None = None
     factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
     gates: Mapping[str, int] = dataclasses.field(default_factory=dict)
     found: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -104,6 +104,7 @@ def _table1(
             tokenizer,
             tasks,
             held_out=verifiers.held_out_client(config, engines),
+            forecaster=verifiers.forecaster(config, root),
         ),
     )
     policy_with = functools.partial(engines.with_weights, "policy")

@@ -17,7 +17,6 @@ from datachef_jax.verifier.baselines import ifd
 from datachef_jax.verifier.baselines import perplexity
 from datachef_jax.verifier.baselines import reward_model
 from datachef_jax.verifier.baselines import vendi
-from datachef_jax.verifier.proxy import ProxySettings
 from experiments import build_finetunes
 from experiments import checkpoints
 from experiments import checks
@@ -64,8 +63,6 @@ def build(
         pool,
         held_out=verifiers.held_out_client(config, engines),
     )
-    with checks.blame("config.correlate.proxy", section.proxy.to_dict()):
-        proxy = ProxySettings(**section.proxy)
     return correlate.Correlate(
         workdir=workdir,
         tasks=tasks,
@@ -73,6 +70,7 @@ def build(
         samples=section.samples,
         write=_write(config, engines, tokenizer, tasks, sandbox, verifier),
         executor=Executor(sandbox=sandbox, row_cap=0),
+        rewarded=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
         verifier=verifier,
         baselines=_baselines(
             config, engines, tokenizer, pool, root, base=loaded["base"], reader=reader
@@ -80,7 +78,7 @@ def build(
         finetuner=parts.finetuner(config, loaded["base"], engines, tokenizer, workdir),
         fit=build_finetunes.FITS[section.fit],
         width=section.width,
-        proxy=proxy,
+        proxy=verifiers.proxy_settings(config),
         seed=config.seed,
         sandbox=sandbox,
     )

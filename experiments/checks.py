@@ -49,7 +49,7 @@ _RANGES = {
         lambda x: 0 <= x <= 1,
         {"clip_low", "max_malformed_share", "max_repetition", "min_mass"}
         | {"min_language", "near_duplicate", "significance"}
-        | {"hostile_share", "min_score", "topics_share"},
+        | {"hostile_share", "min_score", "topics_share", "weight"},
     ),
     "at least 0 and below 1": (lambda x: 0 <= x < 1, {"b1", "b2"}),
     "-1 or at least 1": (lambda x: x == -1 or x >= 1, {"data"}),

@@ -81,6 +81,8 @@ class Correlate:
       samples: See `by_hand`.
       write: Texts of a policy's recipes for a task.
       executor: Runs recipes on whole sources.
+      rewarded: Runs them on as much of the sources as recipes see in GRPO: what a
+        policy is to be rewarded for is foretold from that.
       verifier: Grades what they leave, with the student as its held-out judge.
       baselines: By name.
       finetuner: Turns rows into benchmark scores.
@@ -96,6 +98,7 @@ class Correlate:
     samples: Sequence[int]
     write: Callable[[types.Task], Sequence[str]]
     executor: Executor
+    rewarded: Executor
     verifier: Verifier
     baselines: Mapping[str, dataset_metrics.Baseline]
     finetuner: finetuning.Finetuner
@@ -126,6 +129,7 @@ class Correlate:
         text = correlate_table.render(figures)
         print(text)
         results.write_jsonl(self.workdir / "datasets.jsonl", _plain(made))
+        results.write_jsonl(self.workdir / "results.jsonl", _foretelling(made))
         results.write_text(self.workdir / "table.md", text + "\n")
         results.write_text(self.workdir / "scatter.svg", correlate_table.draw(made))
         results.write_json(self.workdir / "summary.json", figures)
@@ -153,26 +157,10 @@ class Correlate:
         )
 
     def _measure(self, task: types.Task, candidate: Candidate) -> dict[str, Any]:
-        text = candidate.text
-        (execution,) = self.executor.run(
-            [task], [text], [evaluation.recipe_seed(task, text, self.seed)], _ignore
-        )
-        if execution.kind == "sandbox_error":
-            raise RuntimeError(f"{task.name}, {candidate.name}: {execution.log}")
-        (verdict,) = self.verifier.verify(
-            [task],
-            [execution],
-            [evaluation.grading_seed(task, text, self.seed)],
-            progress=_ignore,
-        )
+        execution, verdict = self._graded(task, candidate, self.executor)
+        rewarded = self._graded(task, candidate, self.rewarded)
         rows = execution.dataset.rows
         drawn = [question_and_answer(rows[row.index]) for row in verdict.rows]
-        try:
-            recipe = parse.parse(text)
-        except parse.ParseError:
-            recipe = types.Recipe(
-                training_data=(), workflow="", processing="", verification=""
-            )
         metrics = dataset_metrics.of_verdict(verdict) | dataset_metrics.of_rows(
             drawn, self.baselines
         )
@@ -188,9 +176,28 @@ class Correlate:
             "factors": dict(verdict.factors),
             "grades": dict(verdict.grades),
             "interval": list(verdict.interval),
-            "recipe": metadata.describe(task, recipe, execution, verdict),
+            "recipe": metadata.describe(task, execution, verdict),
+            "rewarded": metadata.describe(task, *rewarded),
             "rows": [{"dialogs": row["dialogs"]} for row in rows],
         }
+
+    def _graded(
+        self, task: types.Task, candidate: Candidate, executor: Executor
+    ) -> tuple[types.Execution, types.Verdict]:
+        """Returns what a recipe leaves, and the verdict on it."""
+        text = candidate.text
+        (execution,) = executor.run(
+            [task], [text], [evaluation.recipe_seed(task, text, self.seed)], _ignore
+        )
+        if execution.kind == "sandbox_error":
+            raise RuntimeError(f"{task.name}, {candidate.name}: {execution.log}")
+        (verdict,) = self.verifier.verify(
+            [task],
+            [execution],
+            [evaluation.grading_seed(task, text, self.seed)],
+            progress=_ignore,
+        )
+        return execution, verdict
 
     def _finetune(self, made: Sequence[dict[str, Any]]) -> None:
         """Adds the benchmark score with each seed to every dataset."""
@@ -224,7 +231,16 @@ class Correlate:
 
 def _plain(made: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns the datasets without their rows, of which only the number counts."""
-    return [{**one, "rows": len(one["rows"])} for one in made]
+    return [
+        {k: len(v) if k == "rows" else v for k, v in one.items() if k != "rewarded"}
+        for one in made
+    ]
+
+
+def _foretelling(made: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what `verifier.forecast` is fitted to."""
+    named = ("task", "kind", "name", "dbs")
+    return [{k: one[k] for k in named} | {"recipe": one["rewarded"]} for one in made]
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

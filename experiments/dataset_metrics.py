@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from datachef_jax import types
+from datachef_jax.verifier import forecast
 from datachef_jax.verifier import metadata
 from datachef_jax.verifier import proxy as proxies
 from datachef_jax.verifier.gates.sets import QuestionAnswer
@@ -61,25 +62,22 @@ def of_proxy(
 ) -> dict[str, Any]:
     """Returns what a proxy says that was fitted to the datasets of all other tasks.
 
-    Tasks differ in how good any model can become, so scores are taken in standard
-    deviations from the mean of their task, which orders a task's datasets as they are.
-
     Args:
       descriptions: Metadata of each dataset's recipe, from `metadata.describe`.
-      scores: Of the model trained on each.
+      scores: Of the model trained on each, see `forecast.standardise`.
       tasks: Of each.
       settings: Of the proxy.
 
     Returns:
       `mean` and `std` of each, in those units, and whether it is `unfamiliar`.
     """
-    names = metadata.columns(descriptions, by_source=False)
-    features = metadata.vector(descriptions, names)
-    of, scaled = np.array(tasks), np.array(scores, np.float64)
-    for task in set(tasks):
-        own = scaled[of == task]
-        scaled[of == task] = (own - own.mean()) / max(own.std(), 1e-9)
-    made = proxies.held_out(features, scaled, tasks, settings=settings)
+    names = metadata.columns(descriptions, by_source=False, costs=True)
+    made = proxies.held_out(
+        metadata.vector(descriptions, names),
+        forecast.standardise(scores, tasks),
+        tasks,
+        settings=settings,
+    )
     return {
         "mean": made.mean.tolist(),
         "std": made.std.tolist(),

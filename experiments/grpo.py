@@ -48,7 +48,7 @@ def stages(
     """Builds the stages of a training step.
 
     Args:
-      config: Its sections rl, sampling and optimizer.
+      config: Its sections rl, proxy, sampling and optimizer.
       policy: The policy, whose weights are also the reference; kept as they are.
       client: Of the policy's model with weights, and their `version`.
       sleep: Frees the memory of engines, before it is needed for the update.
@@ -69,7 +69,7 @@ def stages(
         verify=functools.partial(verifier.verify, progress=_ignore),
         reward=functools.partial(
             rewards.rewards,
-            worth={"mean": rewards.mean, "lower_bound": rewards.lower_bound}[rl.worth],
+            worth=_worth(config),
             lambda_empty=rl.lambda_empty,
             lambda_format=rl.lambda_format,
             lambda_unverified=rl.lambda_unverified,
@@ -94,6 +94,15 @@ def stages(
             frozen=frozen,
         ),
     )
+
+
+def _worth(config: mlc.ConfigDict) -> Callable[[types.Verdict], float]:
+    """Builds what a scored verdict is worth, from the sections rl and proxy."""
+    worth = {"mean": rewards.mean, "lower_bound": rewards.lower_bound}[config.rl.worth]
+    if not config.proxy.weight:
+        return worth
+    weight = config.proxy.weight
+    return functools.partial(rewards.with_forecast, worth=worth, weight=weight)
 
 
 def _sample(

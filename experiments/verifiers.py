@@ -1,6 +1,7 @@
 """The Data Verifier of an experiment, from the sections judge and verifier."""
 
 from collections.abc import Sequence
+import pathlib
 
 import ml_collections as mlc
 
@@ -9,6 +10,7 @@ from datachef_jax.sampling.request import Sampling
 from datachef_jax.serving.client import Client
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.verifier import rubric
+from datachef_jax.verifier.forecast import Forecaster
 from datachef_jax.verifier.gates import correctness
 from datachef_jax.verifier.gates.settings import GateSettings
 from datachef_jax.verifier.judges.criteria import CriteriaJudge
@@ -16,6 +18,7 @@ from datachef_jax.verifier.judges.expected import ExpectedJudge
 from datachef_jax.verifier.judges.grade import Judge
 from datachef_jax.verifier.judges.prompting import Prompter
 from datachef_jax.verifier.judges.reasoning import ReasoningJudge
+from datachef_jax.verifier.proxy import ProxySettings
 from datachef_jax.verifier.verify import Decide
 from datachef_jax.verifier.verify import Verifier
 from datachef_jax.verifier.verify import VerifierSettings
@@ -86,6 +89,7 @@ def verifier(
     tasks: Sequence[types.Task],
     *,
     held_out: Client | None,
+    forecaster: Forecaster | None = None,
 ) -> Verifier:
     """Builds the verifier around a judge.
 
@@ -95,6 +99,7 @@ def verifier(
       tokenizer: Of all models.
       tasks: The whole pool: no row may give away a held-out benchmark.
       held_out: Of the judge that is recorded and never rewarded, if there is one.
+      forecaster: From `forecaster`.
     """
     section = config.verifier
     checks.require(
@@ -119,4 +124,33 @@ def verifier(
         benchmarks=[task.examples for task in tasks if task.held_out],
         decide=_DECIDE[section.correctness],
         held_out=other,
+        forecaster=forecaster,
     )
+
+
+def forecaster(config: mlc.ConfigDict, root: pathlib.Path) -> Forecaster | None:
+    """Builds the learned proxy, if the section proxy has results to fit it to."""
+    section = config.proxy
+    checks.require(
+        not section.weight or bool(section.results),
+        "config.proxy.weight",
+        section.weight,
+        "wants config.proxy.results",
+    )
+    if not section.results:
+        return None
+    with checks.blame("config.proxy", section.to_dict()):
+        return Forecaster(
+            root / section.results, settings=proxy_settings(config), k=section.k
+        )
+
+
+def proxy_settings(config: mlc.ConfigDict) -> ProxySettings:
+    """Returns the numbers of the learned proxy, from the section proxy."""
+    section = config.proxy
+    with checks.blame("config.proxy", section.to_dict()):
+        return ProxySettings(
+            kernel=section.kernel,
+            prior_std=section.prior_std,
+            unfamiliar_share=section.unfamiliar_share,
+        )

@@ -17,7 +17,7 @@ def get_config() -> mlc.ConfigDict:
     config.experiment = "cold_start"
     for unused in (
         *("rl", "optimizer", "finetune", "evaluation", "checkpoint", "base"),
-        *("alarm", "held_out_judge"),
+        *("alarm", "held_out_judge", "proxy"),
     ):
         del config[unused]
     del config.turns  # every demonstration is a whole recipe

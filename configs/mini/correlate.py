@@ -33,7 +33,6 @@ def get_config() -> mlc.ConfigDict:
         policy_recipes=6,  # of those that run; of evaluation.recipes sampled
         fit="in_threads",  # or "one_by_one", "in_one_program" (for accelerators)
         width=2,  # fine-tunes at a time
-        proxy=dict(kernel="matern", prior_std=1.0, unfamiliar_share=0.05),
     )
     config.baselines = dict(  # all ours; the paper names the methods
         max_tokens=128,  # of a row

@@ -52,18 +52,22 @@ class Executor:
     ) -> list[Execution]:
         """Does so on this machine."""
         executions: list[Execution | None] = [None] * len(asked)
-        jobs: dict[int, job.Job] = {}
-        for index, (task, text, seed) in enumerate(asked):
+        recipes: dict[int, Recipe] = {}
+        for index, (_, text, _) in enumerate(asked):
             try:
-                jobs[index] = self._job(task, parse.parse(text), seed)
+                recipes[index] = parse.parse(text)
             except parse.ParseError as error:
                 executions[index] = Execution(
                     kind="unparsed", log=str(error), dataset=Dataset(rows=())
                 )
                 progress(1)
-        results = self._sandbox.run(list(jobs.values()), progress)
-        for index, result in zip(jobs, results, strict=True):
-            executions[index] = _execution(result)
+        jobs = [
+            self._job(asked[index][0], recipe, asked[index][2])
+            for index, recipe in recipes.items()
+        ]
+        results = self._sandbox.run(jobs, progress)
+        for (index, recipe), result in zip(recipes.items(), results, strict=True):
+            executions[index] = _execution(recipe, result)
         return executions
 
     def _job(self, task: Task, recipe: Recipe, seed: int) -> job.Job:
@@ -86,7 +90,7 @@ class Executor:
         )
 
 
-def _execution(result: job.Result) -> Execution:
+def _execution(recipe: Recipe, result: job.Result) -> Execution:
     return Execution(
         kind=result.kind,
         log=result.log,
@@ -96,6 +100,7 @@ def _execution(result: job.Result) -> Execution:
             first_error=result.output.first_error,
             ignored=result.output.ignored,
         ),
+        recipe=recipe,
         verification=result.verification,
         calls=result.calls,
         cpu_seconds=result.cpu_seconds,

@@ -18,6 +18,22 @@ def lower_bound(verdict: types.Verdict) -> float:
     return verdict.interval[0]
 
 
+def with_forecast(
+    verdict: types.Verdict,
+    *,
+    worth: Callable[[types.Verdict], float],
+    weight: float,
+) -> float:
+    """Returns the mean of a verdict's worth and of what the learned proxy expects.
+
+    Args:
+      verdict: With a forecast.
+      worth: `mean` or `lower_bound`.
+      weight: Of the forecast's bound, in [0, 1]; 1 leaves the worth out.
+    """
+    return (1.0 - weight) * worth(verdict) + weight * verdict.forecast.bound
+
+
 def rewards(
     verdicts: Sequence[types.Verdict],
     completions: Sequence[types.Completion],
@@ -37,7 +53,8 @@ def rewards(
       verdicts: One per completion.
       completions: What was sampled.
       executions: How the recipes ended.
-      worth: Of a scored verdict: `mean` (the paper's), `lower_bound`, or a proxy's.
+      worth: Of a scored verdict: `mean` (the paper's), `lower_bound`, or
+        `with_forecast` of either.
       lambda_empty: Penalty, >= 0, for a recipe that left no data.
       lambda_format: Penalty, >= 0, for rows that break the training format.
       lambda_unverified: Penalty, >= 0, for a scored recipe whose own verification

@@ -41,6 +41,7 @@ class Rollout:
       interval: Ends of its 90 % bootstrap interval.
       judge_score: The score without gates.
       held_out_score: The score by the judge that is never rewarded; None without one.
+      forecast: Of the learned proxy, see `types.Forecast`; None without one.
       factors: Multiplier of each gate on the whole set.
       gates: Rows of the draw stopped by each row gate.
       found: Rows of the whole set that each set gate found.
@@ -74,6 +75,7 @@ class Rollout:
     reward: float | None
     advantage: float
     spoken: Sequence[str] = dataclasses.field(default_factory=list)
+    forecast: Mapping[str, Any] | None = None
 
 
 def record(
@@ -117,6 +119,7 @@ def record(
         reward=reward,
         advantage=advantage,
         spoken=list(spoken) if completion.told else [],
+        forecast=verdict.forecast and dataclasses.asdict(verdict.forecast),
     )
 
 
@@ -140,6 +143,8 @@ def statistics(
         recipe/rows: mean number of rows with the right schema.
         ended/<kind>: share of each kind of ending.
         dvs/held_out: the same by the judge that is never rewarded.
+        forecast/bound: mean bound of the learned proxy x 100, over scored recipes;
+        forecast/unfamiliar: share of these that are unlike all that it knows.
         grade/<A..E>, grade/gated, grade/unread: shares of all drawn rows.
         calls/<function>: toolkit calls per recipe; functions never called are absent.
         length/mean, length/max: of the completions, in tokens.
@@ -188,6 +193,9 @@ def statistics(
         if held_out:
             without = sum(v.outcome != "scored" for v in scored)
             summary["dvs/held_out"] = 100 * sum(held_out) / (len(held_out) + without)
+        if forecasts := [v.forecast for v in scored if v.forecast is not None]:
+            summary["forecast/bound"] = 100 * np.mean([f.bound for f in forecasts])
+            summary["forecast/unfamiliar"] = np.mean([f.unfamiliar for f in forecasts])
     return {name: float(value) for name, value in summary.items()}
 
 

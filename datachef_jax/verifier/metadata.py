@@ -51,17 +51,14 @@ _ARGUMENTS = {
     "script/similarity": ("deduplicate_by_minhash", "threshold", 2),
 }
 _GRADES = "ABCDE"
-_OF_SOURCE = "source/"
+_OF_SOURCE, _OF_COST = "source/", "cost/"
 _MOST = 1e12  # larger numbers are taken for this one
 
 Call = tuple[str, int, int]
 
 
 def describe(
-    task: types.Task,
-    recipe: types.Recipe,
-    execution: types.Execution,
-    verdict: types.Verdict,
+    task: types.Task, execution: types.Execution, verdict: types.Verdict
 ) -> dict[str, float]:
     """Returns a recipe's features by name, all of them finite.
 
@@ -92,16 +89,19 @@ def describe(
 
     Args:
       task: What the recipe was for.
-      recipe: Its plan and scripts.
-      execution: What became of it.
+      execution: The recipe, and what became of it.
       verdict: Of the verifier; an empty one where nobody looked.
     """
+    recipe = execution.recipe
+    plan, script = (
+        ((), "") if recipe is None else (recipe.training_data, recipe.processing)
+    )
     return {
         **_rows(execution),
         **_sources(task, execution.dataset.rows),
-        **_plan(task, recipe.training_data),
+        **_plan(task, plan),
         **_kept(execution.calls),
-        **_script(recipe.processing),
+        **_script(script),
         **_calls(execution.calls),
         **_graded(verdict),
         "cost/cpu_seconds": _log(execution.cpu_seconds),
@@ -114,7 +114,7 @@ def describe(
 
 
 def columns(
-    descriptions: Sequence[Mapping[str, float]], *, by_source: bool
+    descriptions: Sequence[Mapping[str, float]], *, by_source: bool, costs: bool
 ) -> tuple[str, ...]:
     """Returns the names of all features that any of some recipes has, sorted.
 
@@ -122,9 +122,15 @@ def columns(
       descriptions: Of `describe`.
       by_source: Whether those of single sources are among them. Sources of one task
         say nothing of another's, so a proxy for other tasks does without.
+      costs: Whether those of the run's costs are, which differ from run to run.
     """
     found = {name for description in descriptions for name in description}
-    return tuple(sorted(n for n in found if by_source or not n.startswith(_OF_SOURCE)))
+    left_out = tuple(
+        prefix
+        for prefix, wanted in ((_OF_SOURCE, by_source), (_OF_COST, costs))
+        if not wanted
+    )
+    return tuple(sorted(name for name in found if not name.startswith(left_out)))
 
 
 def vector(

@@ -15,6 +15,7 @@ from datachef_jax import types
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.verifier import draw
 from datachef_jax.verifier import interval
+from datachef_jax.verifier.forecast import Forecaster
 from datachef_jax.verifier.gates import contamination
 from datachef_jax.verifier.gates import rows as row_gates
 from datachef_jax.verifier.gates import sets
@@ -98,6 +99,7 @@ class Verifier:
         benchmarks: Sequence[Sequence[types.Example]],
         decide: Decide,
         held_out: Judge | None,
+        forecaster: Forecaster | None,
     ):
         """Puts the verifier together.
 
@@ -108,9 +110,11 @@ class Verifier:
           benchmarks: All that rows must not give away, beside the task's own.
           decide: Says which answers are right, where a program can.
           held_out: A judge whose opinion is recorded and never rewarded, or None.
+          forecaster: Says what a scored recipe may be expected to teach, or None.
         """
         self._judge = judge
         self._held_out = held_out
+        self._forecaster = forecaster
         self._settings = settings
         self._tokenizer = tokenizer
         self._benchmarks = tuple(benchmarks)
@@ -160,7 +164,14 @@ class Verifier:
             samples.items(), graded, others, strict=True
         ):
             verdicts[i] = _verdict(sample, grades, other, self._settings.gates)
-        return [verdicts[i] for i in range(len(tasks))]
+        given = [verdicts[i] for i in range(len(tasks))]
+        if self._forecaster is None:
+            return given
+        forecasts = self._forecaster.forecast(tasks, executions, given)
+        return [
+            dataclasses.replace(verdict, forecast=forecast)
+            for verdict, forecast in zip(given, forecasts, strict=True)
+        ]
 
     def _without_looking(self, execution: types.Execution) -> types.Verdict | None:
         """Returns the verdict on an execution without rows that could be graded."""

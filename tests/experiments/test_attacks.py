@@ -57,6 +57,7 @@ def verifier(tasks):
         benchmarks=[task.examples for task in tasks.values() if task.held_out],
         decide=correctness.mini,
         held_out=None,
+        forecaster=None,
     )
 
 

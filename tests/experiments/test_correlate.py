@@ -15,6 +15,7 @@ from experiments import correlate
 from experiments import correlate_table
 from experiments import dataset_metrics
 from experiments import environment
+from experiments import verifiers
 from tests.experiments.conftest import ROOT
 
 
@@ -139,3 +140,5 @@ def test_the_whole_experiment_in_small_and_again(tmp_path, capsys, monkeypatch):
     lines = (tmp_path / "datasets.jsonl").read_text().splitlines()
     assert len(lines) == sum(summary["datasets"].values()) > 10
     assert all(len(json.loads(line)["dbs"]) == 1 for line in lines)
+    config.proxy.results = str(tmp_path / "results.jsonl")
+    assert verifiers.forecaster(config, ROOT) is not None

@@ -76,6 +76,9 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"engine.reserve_bytes": 2**60}, r"config\.engine=.*bytes of free memory"),
         ({"tokenizer": "none"}, r"config\.tokenizer='none': there is no folder"),
         ({"experiment": "table2"}, r"config\.experiment='table2': .*'table1'"),
+        ({"proxy.weight": 0.5}, r"proxy\.weight=0\.5: wants config\.proxy\.results"),
+        ({"proxy.weight": 1.5}, r"config\.proxy\.weight=1\.5: must be between 0 and 1"),
+        ({"proxy.results": "none"}, r"config\.proxy=.*No such file.*none"),
         ({"pool.kind": "maxi"}, r"config\.pool=.*kind must be one of"),
     ],
 )

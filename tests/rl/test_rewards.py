@@ -1,5 +1,7 @@
 """Tests for datachef_jax/rl/rewards.py."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,19 @@ def test_doubt_costs_what_the_interval_says():
     verdict = types.Verdict(outcome="scored", score=0.75, interval=(0.5, 0.875))
     got, _ = _rewards([verdict], _completions(1), worth=rewards.lower_bound)
     np.testing.assert_array_equal(got, np.float32([0.5]))
+
+
+def test_a_forecast_counts_as_much_as_its_weight():
+    expected = types.Forecast(
+        mean=0.0, std=1.0, bound=0.25, unfamiliar=False, results=9
+    )
+    verdict = types.Verdict(outcome="scored", score=0.75, forecast=expected)
+    for weight, reward in ((0.0, 0.75), (0.5, 0.5), (1.0, 0.25)):
+        worth = functools.partial(
+            rewards.with_forecast, worth=rewards.mean, weight=weight
+        )
+        got, _ = _rewards([verdict], _completions(1), worth=worth)
+        np.testing.assert_array_equal(got, np.float32([reward]))
 
 
 def test_a_recipe_whose_own_checks_fail_costs_something():

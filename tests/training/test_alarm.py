@@ -152,6 +152,7 @@ def _train(judge, workdir, steps=32):
         benchmarks=(),
         decide=lambda task, rows: [None] * len(rows),
         held_out=_Honest(),
+        forecaster=None,
     )
     stages = dataclasses.replace(
         scripted.parts()[1],

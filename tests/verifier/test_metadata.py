@@ -79,7 +79,8 @@ def _execution(rows=(), calls=(), **changes):
 
 def _describe(recipe=_RECIPE, execution=_execution(), verdict=None):
     verdict = types.Verdict(outcome="empty") if verdict is None else verdict
-    return metadata.describe(_TASK, recipe, execution, verdict)
+    execution = dataclasses.replace(execution, recipe=recipe)
+    return metadata.describe(_TASK, execution, verdict)
 
 
 def _scripted(script):
@@ -303,8 +304,13 @@ def test_a_matrix_has_the_columns_that_it_is_told():
         metadata.vector([one, two], ("a", "c", "b")), [[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]
     )
     assert metadata.vector([], ("a",)).shape == (0, 1)
-    assert metadata.columns([one, two], by_source=True) == ("a", "b", "c", "source/x")
-    assert metadata.columns([two, one], by_source=False) == ("a", "b", "c")
+    assert metadata.columns([one, two], by_source=True, costs=True) == (
+        "a",
+        "b",
+        "c",
+        "source/x",
+    )
+    assert metadata.columns([two, one], by_source=False, costs=True) == ("a", "b", "c")
     with pytest.raises(ValueError, match="names must differ, got 'a' twice"):
         metadata.vector([one], ("a", "b", "a"))
 
@@ -317,7 +323,7 @@ def test_a_proxy_learns_from_descriptions():
         return _describe(execution=_execution(rows))
 
     seen = [described(first) for first in range(1, 40, 2)]
-    columns = metadata.columns(seen, by_source=True)
+    columns = metadata.columns(seen, by_source=True, costs=True)
     fitted = proxy.fit(
         metadata.vector(seen, columns),
         np.arange(1, 40, 2) / 40,

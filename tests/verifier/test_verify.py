@@ -1,6 +1,7 @@
 """Tests for datachef_jax/verifier/verify.py."""
 
 import dataclasses
+import json
 
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -8,11 +9,14 @@ from hypothesis import strategies as st
 import pytest
 
 from datachef_jax import types
+from datachef_jax.verifier import metadata
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier import verify
+from datachef_jax.verifier.forecast import Forecaster
 from datachef_jax.verifier.gates import correctness
 from datachef_jax.verifier.gates import rows as row_gates
 from datachef_jax.verifier.judges import grade as grades
+from datachef_jax.verifier.proxy import ProxySettings
 from tests import tiny
 from tests.verifier.gates.settings import SETTINGS
 
@@ -72,7 +76,9 @@ def _undecided(task, rows):
     return [None] * len(rows)
 
 
-def _verifier(judge, *, benchmarks=(), decide=_undecided, held_out=None):
+def _verifier(
+    judge, *, benchmarks=(), decide=_undecided, held_out=None, forecaster=None
+):
     return verify.Verifier(
         judge,
         _SETTINGS,
@@ -80,6 +86,7 @@ def _verifier(judge, *, benchmarks=(), decide=_undecided, held_out=None):
         benchmarks=benchmarks,
         decide=decide,
         held_out=held_out,
+        forecaster=forecaster,
     )
 
 
@@ -187,6 +194,28 @@ def test_the_interval_and_the_counts_are_those_of_the_rows(task):
     assert sum(verdict.grades.values()) == len(verdict.rows) == 4
     low, high = verdict.interval
     assert 0.4 <= low <= verdict.score <= high <= 1.0
+
+
+def test_a_forecast_stands_beside_the_score_and_changes_nothing(task, tmp_path):
+    executions = [_execution(_GOOD), _execution([]), _execution(_GOOD[:3])]
+    plain, _ = _verify(task, executions)
+    results = [
+        {
+            "task": "any",
+            "recipe": metadata.describe(task, execution, verdict),
+            "dbs": [40.0 + len(execution.dataset.rows)],
+        }
+        for execution, verdict in zip(executions, plain, strict=True)
+    ]
+    path = tmp_path / "datasets.jsonl"
+    path.write_text("\n".join(map(json.dumps, results)))
+    settings = ProxySettings(kernel="rbf", prior_std=1.0, unfamiliar_share=0.05)
+    forecaster = Forecaster(path, settings=settings, k=1.0)
+    verdicts, _ = _verify(task, executions, forecaster=forecaster)
+    many, none, few = [verdict.forecast for verdict in verdicts]
+    assert many.mean > few.mean and none is None
+    without = [dataclasses.replace(verdict, forecast=None) for verdict in verdicts]
+    assert without == plain
 
 
 def test_a_held_out_judge_grades_the_same_rows_and_changes_nothing(task):
