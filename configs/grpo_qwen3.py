@@ -58,6 +58,7 @@ def get_config(size: str) -> mlc.ConfigDict:
         max_chars=12_000,
         max_prompt_tokens=4096,
     )
+    config.held_out_judge.checkpoint = ""  # ours: none, for it takes memory, too
     config.generator.update(  # open in the paper
         checkpoint=name,
         max_new_tokens=1024,

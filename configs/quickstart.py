@@ -80,7 +80,9 @@ def get_config() -> mlc.ConfigDict:
     )
     # A judge that grades the same rows and is never rewarded: fields as above; no
     # checkpoint, no such judge.
-    config.held_out_judge = config.judge.to_dict() | dict(checkpoint="")
+    config.held_out_judge = config.judge.to_dict() | dict(
+        checkpoint=f"{_SHIPPED}/student"
+    )
     config.generator = dict(  # answers the recipes' LLM calls; the paper: open
         checkpoint=f"{_SHIPPED}/judge",
         max_new_tokens=40,

@@ -24,6 +24,7 @@ def get_config() -> mlc.ConfigDict:
     config.prompt.examples_per_source = 0  # with rows, prompts have twice the tokens
     config.sampling.update(max_prompt_tokens=960, max_new_tokens=640)
     config.judge.update(max_chars=600, max_prompt_tokens=1024)
+    config.held_out_judge.checkpoint = ""  # the mini one has seen mini rows only
     config.generator.update(max_prompt_tokens=1024)
     config.base.update(max_prompt_tokens=1024, rows=16)
     config.verifier.correctness = "arithmetic"

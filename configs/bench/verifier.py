@@ -23,7 +23,7 @@ def get_config() -> mlc.ConfigDict:
     """Returns the quickstart's GRPO, and what is measured besides."""
     config = quickstart.get_config()
     config.experiment = "bench_verifier"
-    for unused in ("base", "finetune", "evaluation", "held_out_judge"):
+    for unused in ("base", "finetune", "evaluation"):
         del config[unused]
     config.peers = dict(transformers="")  # a Python that has it
     config.settings = ("mini", "full")
@@ -52,6 +52,7 @@ def get_config() -> mlc.ConfigDict:
                 max_prompt_tokens=1536,
             ),
             verifier=dict(gates=dict(max_chars=4000, max_tokens=1024)),
+            engine=dict(page_size=128, read_tokens=512),  # prompts of 600 tokens
         ),
     )
     return config

@@ -20,7 +20,6 @@ def get_config() -> mlc.ConfigDict:
     config = quickstart.get_config()
     config.experiment = "correlate"
     config.verifier.update(rows_per_dataset=100, correctness="mini")  # paper: 100
-    config.held_out_judge.checkpoint = "configs/mini/checkpoints/student"
     config.base.max_prompt_tokens = 128  # rows, as the baselines read them
     config.serving.priorities.rater = 3
     config.correlate = dict(

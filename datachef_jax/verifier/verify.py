@@ -118,6 +118,7 @@ class Verifier:
         self._settings = settings
         self._tokenizer = tokenizer
         self._benchmarks = tuple(benchmarks)
+        self._set_gates = sets.SetGates(settings.gates)
         self._decide = decide
         # By the benchmark itself: the same for every recipe and step of a task.
         self._index = functools.cache(contamination.Contamination)
@@ -192,13 +193,12 @@ class Verifier:
         """Draws rows, and puts them and their whole set through the gates."""
         k = self._settings.rows_per_dataset
         pairs = [question_and_answer(row) for row in data.rows]
-        findings = sets.look(
+        findings = self._set_gates.look(
             pairs,
             benchmarks=[
                 self._index(examples)
                 for examples in dict.fromkeys((task.examples, *self._benchmarks))
             ],
-            settings=self._settings.gates,
         )
         strata = [row.get("source", "") for row in data.rows]
         drawn = draw.stratified(strata, k, (seed, _DRAW)).tolist()

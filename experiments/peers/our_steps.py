@@ -156,8 +156,9 @@ def _between(start: Moment, end: Moment) -> dict[str, float]:
 def measured(config: mlc.ConfigDict, root: pathlib.Path) -> list[dict[str, float]]:
     """Makes the steps of a config in a folder that does not stay; see `figures`."""
     tokenizer = parts.tokenizer(config.tokenizer, root)
-    found = models.load_each(config, _MODELS, tokenizer, root)
-    loaded = dict(zip(_MODELS, found, strict=True))
+    names = (*_MODELS, *verifiers.held_out(config))
+    found = models.load_each(config, names, tokenizer, root)
+    loaded = dict(zip(names, found, strict=True))
     style = parts.prompt_style(**config.prompt, apart=config.turns.apart)
     engines = parts.engines(config, loaded, tokenizer, root)
     sandbox = parts.sandbox(config, engines.client("generator"), tokenizer)
@@ -166,7 +167,11 @@ def measured(config: mlc.ConfigDict, root: pathlib.Path) -> list[dict[str, float
         tasks = parts.tasks(config, workdir, root)
         verifier, another = (
             verifiers.verifier(
-                config, engines.client("judge"), tokenizer, tasks, held_out=None
+                config,
+                engines.client("judge"),
+                tokenizer,
+                tasks,
+                held_out=verifiers.held_out_client(config, engines),
             )
             for _ in range(2)
         )

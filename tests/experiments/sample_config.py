@@ -25,6 +25,7 @@ def get_config(tokenizer: str) -> mlc.ConfigDict:
     )
     for part in (config.policy, config.judge, config.generator, config.base):
         part.checkpoint = "random"
+    config.held_out_judge.checkpoint = ""
     config.judge.update(max_chars=200, min_mass=0.0, max_prompt_tokens=1024)
     config.generator.update(max_new_tokens=4, rows=16, max_prompt_tokens=256)
     config.base.update(rows=16, max_prompt_tokens=128, max_new_tokens=4)

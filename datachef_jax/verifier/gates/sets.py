@@ -55,39 +55,47 @@ class _Seen:
     unsafe: bool
 
 
-_seen: memory.Memory[QuestionAnswer, _Seen] = memory.Memory(_REMEMBERED)
+class SetGates:
+    """The gates of whole sets, which remember what they have read of a row."""
 
+    def __init__(self, settings: GateSettings):
+        """Has read nothing yet.
 
-def look(
-    rows: Sequence[QuestionAnswer],
-    *,
-    benchmarks: Sequence[contamination.Contamination],
-    settings: GateSettings,
-) -> Findings:
-    """Puts a whole dataset through the set gates.
+        Args:
+          settings: Of the gates.
+        """
+        self._settings = settings
+        self._seen: memory.Memory[QuestionAnswer, _Seen] = memory.Memory(_REMEMBERED)
 
-    Args:
-      rows: Its questions and answers, at least one.
-      benchmarks: Indices of the task's benchmark and of all that are held out.
-      settings: Of the gates.
-    """
-    known = _seen.recall(rows, _read)
-    seen = [known[row] for row in rows]
-    duplicated = _repeated([one.sketch.tokens for one in seen])
-    near = near_duplicates.near_duplicates(
-        [one.sketch for one in seen], threshold=settings.near_duplicate
-    )
-    held = {
-        question: any(index.holds(question) for index in benchmarks)
-        for question in {question for question, _ in rows}
-    }
-    return Findings(
-        duplicated=duplicated,
-        near_duplicated=near & ~duplicated,
-        contaminated=np.array([held[question] for question, _ in rows]),
-        personal_data=np.array([one.personal_data for one in seen]),
-        unsafe=np.array([one.unsafe for one in seen]),
-    )
+    def look(
+        self,
+        rows: Sequence[QuestionAnswer],
+        *,
+        benchmarks: Sequence[contamination.Contamination],
+    ) -> Findings:
+        """Puts a whole dataset through the set gates.
+
+        Args:
+          rows: Its questions and answers, at least one.
+          benchmarks: Indices of the task's benchmark and of all that are held out.
+        """
+        known = self._seen.recall(rows, _read)
+        seen = [known[row] for row in rows]
+        duplicated = _repeated([one.sketch.tokens for one in seen])
+        near = near_duplicates.near_duplicates(
+            [one.sketch for one in seen], threshold=self._settings.near_duplicate
+        )
+        held = {
+            question: any(index.holds(question) for index in benchmarks)
+            for question in {question for question, _ in rows}
+        }
+        return Findings(
+            duplicated=duplicated,
+            near_duplicated=near & ~duplicated,
+            contaminated=np.array([held[question] for question, _ in rows]),
+            personal_data=np.array([one.personal_data for one in seen]),
+            unsafe=np.array([one.unsafe for one in seen]),
+        )
 
 
 def _read(rows: Sequence[QuestionAnswer]) -> list[_Seen]:

@@ -23,7 +23,7 @@ _STORY = (
 
 
 def _look(rows, benchmarks=(_OWN,)):
-    return sets.look(rows, benchmarks=benchmarks, settings=SETTINGS)
+    return sets.SetGates(SETTINGS).look(rows, benchmarks=benchmarks)
 
 
 def test_each_gate_finds_its_own_rows():
