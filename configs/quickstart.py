@@ -157,6 +157,7 @@ def get_config() -> mlc.ConfigDict:
     config.verifier = dict(
         rows_per_dataset=32,  # the paper draws 100
         max_malformed_share=0.2,  # ours: above it, the format penalty
+        mean_power=0.25,  # of the mean grade; the paper: 1
         # Which answers a program checks: "mini" solves the mini tasks' questions,
         # "arithmetic" checks the equations that an answer states; or "none".
         correctness="none",
@@ -168,10 +169,9 @@ def get_config() -> mlc.ConfigDict:
             max_repetition=0.7,
             min_language=0.9,
             near_duplicate=0.85,
-            duplication_weight=1.0,
             contamination_weight=2.0,
             flag_weights=dict(personal_data=0.0, unsafe=0.0),  # counted alone
-            min_rows=450,
+            half_rows=150,
         ),
     )
     config.rl = dict(

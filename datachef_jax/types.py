@@ -228,8 +228,10 @@ class Verdict:
       outcome: "scored", "empty" (no data: -lambda_empty), "format" (the rows break
         the training format: -lambda_format) or "unscored" (our own fault: the
         recipe neither counts nor learns).
-      score: In [0, 1]: gated mean grade x the factors of the set's gates; DVS / 100.
+      score: In [0, 1]: a power of the gated mean grade x the factors of the set's
+        gates; DVS / 100.
       interval: Ends of the 90 % bootstrap interval of the score, over the draw.
+      gates_score: The score if every row that passes the gates were worth 1.
       judge_score: The score without any gate: mean grade of the judged rows.
       held_out_score: The score by the judge that is never rewarded; None without one.
       forecast: Of the learned proxy; None without one.
@@ -244,6 +246,7 @@ class Verdict:
     outcome: str
     score: float = 0.0
     interval: tuple[float, float] = (0.0, 0.0)
+    gates_score: float = 0.0
     judge_score: float = 0.0
     held_out_score: float | None = None
     forecast: Forecast | None = None

@@ -60,7 +60,12 @@ def by_hand(task: types.Task, rows: Sequence[int]) -> list[Candidate]:
     """
     kinds = {
         _BY_HAND: handwritten.variants(task) | handwritten.samples(task, rows),
-        _SINGLE: {s.id: handwritten.single_source(s) for s in task.sources},
+        # What was taken from the benchmark teaches its answers: it is an adversary's.
+        _SINGLE: {
+            s.id: handwritten.single_source(s)
+            for s in task.sources
+            if not adversarial.copied(s)
+        },
         ADVERSARIAL: adversarial.attacks(task),
     }
     return [

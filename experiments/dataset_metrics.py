@@ -26,7 +26,7 @@ PROXY = "proxy"
 def of_verdict(verdict: types.Verdict) -> dict[str, float]:
     """Returns the verifier's figures by name, in [0, 1]; 0 without data.
 
-    `gates`: share of the drawn rows that no gate stops x the factors of the set's.
+    `gates`: the score if every row that passes the gates were worth 1.
     `judge`: mean grade of the rows that the judge read. `gates + judge`: the score that
     recipes are rewarded with. `gates + student`: the same by the held-out judge; NaN
     where there is none. A verdict that failed through our own fault is NaN throughout.
@@ -35,10 +35,9 @@ def of_verdict(verdict: types.Verdict) -> dict[str, float]:
         return dict.fromkeys(OF_VERDICT, math.nan)
     if verdict.outcome != "scored":
         return dict.fromkeys(OF_VERDICT, 0.0)
-    passed = np.mean([not row.gate for row in verdict.rows])
     student = verdict.held_out_score
     return {
-        "gates": float(passed * np.prod(list(verdict.factors.values()))),
+        "gates": verdict.gates_score,
         "judge": verdict.judge_score,
         "gates + judge": verdict.score,
         "gates + student": math.nan if student is None else student,

@@ -112,6 +112,7 @@ def verifier(
         settings = VerifierSettings(
             rows_per_dataset=section.rows_per_dataset,
             max_malformed_share=section.max_malformed_share,
+            mean_power=section.mean_power,
             gates=GateSettings(**section.gates.to_dict()),
         )
     other = None

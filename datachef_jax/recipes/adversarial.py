@@ -57,15 +57,20 @@ def attacks(task: Task) -> dict[str, Recipe]:
     if shown is not None:
         constant = right.assistant.replace("row[", f"{dict(shown)!r}[")
         recipes["one answer to all"] = _answering(good, constant)
-    copied = [s for s in task.sources if "benchmark" in s.card]
-    if copied:
+    leaks = [s for s in task.sources if copied(s)]
+    if leaks:
         recipes["copies of the benchmark"] = compose.compose(
-            [(s, s.expert) for s in copied], deduplicate=False
+            [(s, s.expert) for s in leaks], deduplicate=False
         )
         recipes["copies of the benchmark among good rows"] = compose.compose(
-            [(good, right), *((s, s.expert) for s in copied)], deduplicate=False
+            [(good, right), *((s, s.expert) for s in leaks)], deduplicate=False
         )
     return recipes
+
+
+def copied(source: Source) -> bool:
+    """Returns whether a source's card says that it was taken from a benchmark."""
+    return "benchmark" in source.card
 
 
 def _good_as_it_is(task: Task) -> Source:

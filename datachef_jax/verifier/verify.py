@@ -1,8 +1,9 @@
 """The Data Verifier: from what a recipe left to a verdict on it.
 
 Deviations from the paper's section 3.3: gates that need no model stand before the
-judge, and gates on the whole set multiply the mean grade; the verdict keeps the
-judge's mean without them, so that both can be compared with downstream scores.
+judge; the mean grade is raised to a power, and gates on the whole set multiply it, the
+number of good rows among them. The verdict keeps the judge's mean without all that, so
+that both can be compared with downstream scores.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,11 +41,14 @@ class VerifierSettings:
       rows_per_dataset: Rows that are looked at, drawn without replacement.
       max_malformed_share: A dataset breaks the format if a larger share of its
         lines has the wrong schema.
+      mean_power: To which the mean of the rows is raised in the score, above 0; 1 in
+        the paper. Below 1, bad rows among good ones cost less.
       gates: The numbers of the gates.
     """
 
     rows_per_dataset: int
     max_malformed_share: float
+    mean_power: float
     gates: GateSettings
 
     def __post_init__(self):
@@ -56,6 +60,8 @@ class VerifierSettings:
             raise ValueError(
                 f"max_malformed_share must be in [0, 1], got {self.max_malformed_share}"
             )
+        if not 0 < self.mean_power < np.inf:
+            raise ValueError(f"mean_power must be above 0, got {self.mean_power}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,8 @@ class Verifier:
     ) -> list[types.Verdict]:
         """Returns one verdict for each recipe.
 
-        The score is the mean over the readable rows x the factors of the set gates.
+        The score is a power of the mean over the readable rows x the factors of the set
+        gates.
         A row is worth 0 if a gate stopped it, else the judge's expected score; a row
         whose verdict is unreadable is left out and counted in the note. With no
         readable row at all the judge is at fault and the recipe is unscored. Where a
@@ -164,7 +171,7 @@ class Verifier:
         for (i, sample), grades, other in zip(
             samples.items(), graded, others, strict=True
         ):
-            verdicts[i] = _verdict(sample, grades, other, self._settings.gates)
+            verdicts[i] = _verdict(sample, grades, other, self._settings)
         given = [verdicts[i] for i in range(len(tasks))]
         if self._forecaster is None:
             return given
@@ -307,11 +314,19 @@ def _rows(sample: _Sample, grades: Sequence[Grade]) -> tuple[types.GradedRow, ..
     )
 
 
+def _worth(
+    mean: float, sample: _Sample, settings: VerifierSettings
+) -> tuple[float, Mapping[str, float]]:
+    """Returns the score of a dataset whose rows are worth so much, and its factors."""
+    factors = sets.factors(sample.findings, mean, settings.gates)
+    return mean**settings.mean_power * float(np.prod(list(factors.values()))), factors
+
+
 def _verdict(
     sample: _Sample,
     grades: Sequence[Grade],
     held_out: Sequence[Grade] | None,
-    settings: GateSettings,
+    settings: VerifierSettings,
 ) -> types.Verdict:
     """Turns the grades of a sample's judged rows into the verdict on its dataset."""
     rows = _rows(sample, grades)
@@ -320,18 +335,21 @@ def _verdict(
     note = f"{unreadable} of {len(rows)} verdicts unreadable" if unreadable else ""
     if not counted:
         return types.Verdict(outcome="unscored", rows=rows, note=note)
-    factors = sets.factors(sample.findings, settings)
-    factor = float(np.prod(list(factors.values())))
+    score, factors = _worth(float(np.mean(counted)), sample, settings)
     low, high = interval.of_mean(np.array(counted))
     read = [grade.score for grade in grades if grade.letter]
     other = _rows(sample, held_out) if held_out is not None else ()
     others = [row.score for row in other if row.gate or row.grade]
+    passed = len(sample.judged()) / len(sample.drawn)
     return types.Verdict(
         outcome="scored",
-        score=float(np.mean(counted)) * factor,
-        interval=(low * factor, high * factor),
+        score=score,
+        interval=tuple(_worth(end, sample, settings)[0] for end in (low, high)),
+        gates_score=_worth(passed, sample, settings)[0],
         judge_score=float(np.mean(read)) if read else 0.0,
-        held_out_score=float(np.mean(others)) * factor if others else None,
+        held_out_score=(
+            _worth(float(np.mean(others)), sample, settings)[0] if others else None
+        ),
         factors=factors,
         gates={name: sample.stopped.count(name) for name in row_gates.ROW_GATES},
         found={"schema": sample.schema, **sample.findings.counts()},

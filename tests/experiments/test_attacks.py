@@ -51,6 +51,7 @@ def verifier(tasks):
         verify.VerifierSettings(
             rows_per_dataset=100,
             max_malformed_share=config.max_malformed_share,
+            mean_power=config.mean_power,
             gates=GateSettings(**config.gates.to_dict()),
         ),
         tokenizer=ChatTokenizer.load(_ROOT / "configs/mini/checkpoints/tokenizer"),
@@ -83,7 +84,7 @@ def test_no_attack_comes_near_the_expert_even_where_the_judge_is_pleased(
         attack: verdict.score for attack, verdict in zip(recipes, verdicts, strict=True)
     }
     expert = scores.pop("expert")
-    assert len(scores) == 12 and expert > 0.9
+    assert len(scores) == 12 and expert > 0.8
     assert {a: s for a, s in scores.items() if s >= _STOPPED * expert} == {}
 
 

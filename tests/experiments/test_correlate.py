@@ -28,14 +28,14 @@ def test_figures_of_a_verdict_worked_out_by_hand():
     verdict = types.Verdict(
         outcome="scored",
         score=0.3,
+        gates_score=0.4,
         judge_score=0.7,
         held_out_score=0.2,
-        factors={"duplication": 0.5, "size": 0.8},
         rows=(_row(), _row("contract", 0.0), _row(), _row()),
     )
     assert dataset_metrics.of_verdict(verdict) == pytest.approx(
         {
-            "gates": 3 / 4 * 0.5 * 0.8,
+            "gates": 0.4,
             "judge": 0.7,
             "gates + judge": 0.3,
             "gates + student": 0.2,

@@ -146,7 +146,10 @@ def _train(judge, workdir, steps=32):
     verifier = verify.Verifier(
         judge,
         verify.VerifierSettings(
-            rows_per_dataset=6, max_malformed_share=0.5, gates=GATES
+            rows_per_dataset=6,
+            max_malformed_share=0.5,
+            mean_power=1.0,
+            gates=GATES,
         ),
         tokenizer=scripted.TOKENIZER,
         benchmarks=(),

@@ -23,6 +23,7 @@ from tests.verifier.gates.settings import SETTINGS
 _SETTINGS = verify.VerifierSettings(
     rows_per_dataset=4,
     max_malformed_share=0.5,
+    mean_power=0.5,
     gates=dataclasses.replace(
         SETTINGS, max_chars=200, max_tokens=300, contamination_weight=1.0
     ),
@@ -52,6 +53,12 @@ class _Scripted(grades.Judge):
 
 def _ignore(count):
     del count
+
+
+def _score(mean, rows):
+    """Returns what so many different rows score that are worth so much in the mean."""
+    good = mean * rows
+    return mean**0.5 * good / (good + 4)
 
 
 def _json(answer):
@@ -123,7 +130,7 @@ def test_outcomes(task, execution, outcome, note):
     assert (verdict.score > 0) == (outcome == "scored") == bool(judge.asked)
 
 
-def test_score_is_the_mean_of_all_readable_rows_times_the_factors(task):
+def test_score_is_a_power_of_the_mean_of_all_readable_rows_times_the_factors(task):
     rows = [
         _row("sort up: 2 1", _json("1 2")),  # E: 1
         _row("sort up: 3 1", _json("3 1")),  # C: 0
@@ -131,9 +138,11 @@ def test_score_is_the_mean_of_all_readable_rows_times_the_factors(task):
         _row("sort up: 9 8 7", _json("7 8 9")),  # stopped: the benchmark's question
     ]
     (verdict,), judge = _verify(task, [_execution(rows)], {_json("3 1"): "C"})
-    ones = {"duplication": 1.0, "personal_data": 1.0, "unsafe": 1.0, "size": 1.0}
-    assert verdict.factors == ones | {"contamination": 0.75}
-    assert verdict.score == pytest.approx((1 + 0 + 0 + 0) / 4 * 0.75)
+    # Of 4 rows each is worth a quarter of a good one; 4 good ones would be half.
+    ones = {"personal_data": 1.0, "unsafe": 1.0}
+    assert verdict.factors == ones | {"contamination": 0.75, "volume": 1 / (1 + 4)}
+    assert verdict.score == pytest.approx(0.25**0.5 * 0.75 / 5)
+    assert verdict.gates_score == pytest.approx(0.5**0.5 * 0.75 * 2 / (2 + 4))
     assert verdict.judge_score == pytest.approx((1 + 0) / 2)
     counts = dict.fromkeys(row_gates.ROW_GATES, 0) | {"contract": 1, "contamination": 1}
     assert verdict.gates == counts
@@ -157,7 +166,7 @@ def test_a_program_has_the_last_word_on_what_is_right(task):
     assert [by_index[i].gate for i in range(4)] == ["incorrect", "", "", ""]
     # The judge was sure of C, which is wrong, and so has said nothing of the second.
     assert [by_index[i].grade for i in range(4)] == ["", "", "A", "E"]
-    assert verdict.score == pytest.approx((0 + 0 + 1) / 3)
+    assert verdict.score == pytest.approx(_score((0 + 0 + 1) / 3, 4))
     assert verdict.judge_score == pytest.approx((0 + 0 + 1) / 3)  # C, A, E
     assert verdict.gates["incorrect"] == 1 and len(judge.asked) == 3
     assert verdict.note == "1 of 4 verdicts unreadable"
@@ -193,7 +202,10 @@ def test_the_interval_and_the_counts_are_those_of_the_rows(task):
     (verdict,), _ = _verify(task, [_execution(rows)], table)
     assert sum(verdict.grades.values()) == len(verdict.rows) == 4
     low, high = verdict.interval
-    assert 0.4 <= low <= verdict.score <= high <= 1.0
+    assert low < verdict.score < high
+    assert _score(0.4, 32) == pytest.approx(low) and high <= _score(1.0, 32)
+    mean = sum(row.score for row in verdict.rows) / 4
+    assert verdict.score == pytest.approx(_score(mean, 32))
 
 
 def test_a_forecast_stands_beside_the_score_and_changes_nothing(task, tmp_path):
@@ -236,7 +248,7 @@ def test_unreadable_rows_are_left_out_and_counted(task):
     ]
     table = {_json("a"): "", _json("b"): "D"}
     (verdict,), _ = _verify(task, [_execution(rows)], table)
-    assert verdict.score == pytest.approx(1.4 / 3)
+    assert verdict.score == pytest.approx(_score(1.4 / 3, 4))
     assert verdict.judge_score == pytest.approx(1.4 / 2)
     assert verdict.note == "1 of 4 verdicts unreadable"
 
@@ -254,9 +266,8 @@ def test_a_tiny_or_repeated_set_does_not_win(task):
         task,
         [_execution(_GOOD[:1]), _execution(_GOOD[:1] * 50), _execution(_GOOD)],
     )
-    assert few.score == pytest.approx(1 / 4)
-    assert repeated.score == pytest.approx(1 / 50)
-    assert good.score == 1.0
+    assert few.score == repeated.score == pytest.approx(_score(1.0, 1))
+    assert good.score == pytest.approx(_score(1.0, 6))
     assert few.judge_score == repeated.judge_score == 1.0
 
 

@@ -116,24 +116,32 @@ def _repeated(hashes: Sequence[int]) -> Bool[np.ndarray, " rows"]:
     return np.array([first[hashed] != row for row, hashed in enumerate(hashes)])
 
 
-def factors(findings: Findings, settings: GateSettings) -> Mapping[str, float]:
+def factors(
+    findings: Findings, mean: float, settings: GateSettings
+) -> Mapping[str, float]:
     """Returns what each set gate multiplies the score by, in [0, 1], by name.
 
-    Each is 1 - weight x share of the rows that were found, at least 0. Contamination
-    and flags count whatever else is wrong with a row.
+    `volume` is good / (good + half_rows) for the number of good rows, those that repeat
+    no other x what a row is worth: what a model learns grows with them, ever slower. A
+    repeated row does no other harm. The others are 1 - weight x share of the rows that
+    were found, at least 0, whatever else is wrong with a row.
+
+    Args:
+      findings: Of a set.
+      mean: What its rows are worth in the mean, in [0, 1].
+      settings: Of the gates.
     """
-    rows = len(findings.duplicated)
     repeats = findings.duplicated | findings.near_duplicated
+    good = mean * float((~repeats).sum())
 
     def left(found: Bool[np.ndarray, " rows"], weight: float) -> float:
         return max(0.0, 1.0 - weight * float(found.mean()))
 
     return {
-        "duplication": left(repeats, settings.duplication_weight),
         "contamination": left(findings.contaminated, settings.contamination_weight),
         **{
             name: left(getattr(findings, name), weight)
             for name, weight in settings.flag_weights.items()
         },
-        "size": min(1.0, rows / settings.min_rows),
+        "volume": good / (good + settings.half_rows),
     }

@@ -22,11 +22,11 @@ class GateSettings:
       min_language: How sure, in [0, 1], one has to be that a text is in a language
         that the benchmark does not use.
       near_duplicate: Jaccard similarity, in [0, 1], from which a row repeats another.
-      duplication_weight: Taken from the factor 1 per share of rows that repeat others.
       contamination_weight: Taken from the factor 1 per share of contaminated rows.
       flag_weights: The same per share of flagged rows, by name in `FLAGS`; 0 only
         counts them.
-      min_rows: A dataset of fewer rows scores in proportion to its rows.
+      half_rows: So many good rows that no other repeats are worth half of endlessly
+        many.
     """
 
     max_chars: int
@@ -36,14 +36,13 @@ class GateSettings:
     max_repetition: float
     min_language: float
     near_duplicate: float
-    duplication_weight: float
     contamination_weight: float
     flag_weights: Mapping[str, float]
-    min_rows: int
+    half_rows: int
 
     def __post_init__(self):
-        at_least_1 = ("max_chars", "max_tokens", "repetition_ngram", "min_rows")
-        at_least_0 = ("duplication_weight", "contamination_weight")
+        at_least_1 = ("max_chars", "max_tokens", "repetition_ngram", "half_rows")
+        at_least_0 = ("contamination_weight",)
         for names, least in ((at_least_1, 1), (at_least_0, 0)):
             for name in names:
                 value = getattr(self, name)

@@ -10,8 +10,7 @@ SETTINGS = GateSettings(
     max_repetition=0.5,
     min_language=0.9,
     near_duplicate=0.8,
-    duplication_weight=1.0,
     contamination_weight=2.0,
     flag_weights={"personal_data": 0.5, "unsafe": 0.0},
-    min_rows=4,
+    half_rows=4,
 )

@@ -56,27 +56,34 @@ def test_each_gate_finds_its_own_rows():
 
 def test_factors():
     rows = [("compute 7 + 3 =", "9"), ("b", "me@mail.org"), ("b", "me@mail.org")]
-    factors = sets.factors(_look(rows), SETTINGS)
+    factors = sets.factors(_look(rows), 0.5, SETTINGS)
     assert factors == pytest.approx(
         {
-            "duplication": 1 - 1 / 3,
             "contamination": 1 - 2 / 3,
             "personal_data": 1 - 0.5 * 2 / 3,
             "unsafe": 1.0,
-            "size": 3 / 4,
+            "volume": 1 / (1 + 4),  # two different rows that are worth half a good one
         }
     )
-    many = [(str(n), "1") for n in range(9)]
-    assert set(sets.factors(_look(many), SETTINGS).values()) == {1.0}
+
+
+def test_volume_grows_with_good_rows_ever_slower():
+    def volume(rows, mean):
+        many = _look([(str(n), "1") for n in range(rows)])
+        return sets.factors(many, mean, SETTINGS)["volume"]
+
+    assert volume(4, 1.0) == 1 / 2  # half_rows
+    assert volume(8, 0.5) == volume(4, 1.0)
+    assert volume(12, 1.0) == 3 / 4
+    assert volume(4, 0.0) == 0.0
 
 
 def test_near_duplicates_count_as_duplicates():
     rows = [(_STORY + ".", "20 pencils"), (_STORY + "!", "20 pencils"), ("b", "1")]
-    factors = sets.factors(_look(rows), SETTINGS)
-    assert factors["duplication"] == pytest.approx(1 - 1 / 3)
+    assert sets.factors(_look(rows), 1.0, SETTINGS)["volume"] == 2 / (2 + 4)
 
 
 def test_a_factor_is_never_negative():
     heavy = dataclasses.replace(SETTINGS, contamination_weight=5.0)
     rows = [("compute 7 + 3 =", "9")] + [(str(n), "1") for n in range(3)]
-    assert sets.factors(_look(rows), heavy)["contamination"] == 0.0
+    assert sets.factors(_look(rows), 1.0, heavy)["contamination"] == 0.0

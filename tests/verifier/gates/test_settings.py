@@ -13,9 +13,9 @@ from tests.verifier.gates.settings import SETTINGS
     [
         ("max_chars", 0),
         ("max_tokens", 0),
-        ("min_rows", 0),
+        ("half_rows", 0),
         ("contamination_weight", -0.1),
-        ("duplication_weight", math.nan),
+        ("contamination_weight", math.nan),
         ("max_repetition", 1.5),
         ("min_language", -0.5),
         ("near_duplicate", 2.0),
