@@ -15,7 +15,10 @@ from tests.experiments.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-_SHORT = ("rl.steps=1", "finetune.steps=2", "evaluation.recipes=2")
+_SHORT = (
+    *("rl.steps=1", "finetune.steps=2", "evaluation.recipes=2"),
+    "held_out_judge.checkpoint=",
+)
 
 
 @pytest.fixture
