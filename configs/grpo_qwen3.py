@@ -87,7 +87,7 @@ def get_config(size: str) -> mlc.ConfigDict:
         row_cap=1000,
     )
     config.verifier.update(rows_per_dataset=100)  # paper, section 3.3
-    config.verifier.gates.update(max_chars=32_000, max_tokens=2048, half_rows=300)
+    config.verifier.gates.update(max_chars=32_000, max_tokens=2048, enough_rows=10_000)
     config.rl.update(
         steps=312,  # one epoch of 5,000 tasks, 16 at a time
         prompts_per_step=16,  # paper, section 4.1; so are the next two

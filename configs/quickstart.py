@@ -157,7 +157,7 @@ def get_config() -> mlc.ConfigDict:
     config.verifier = dict(
         rows_per_dataset=32,  # the paper draws 100
         max_malformed_share=0.2,  # ours: above it, the format penalty
-        # To which the mean grade is raised; the paper: 1. This and gates.half_rows were
+        # To which the mean grade is raised; the paper: 1. This and gates.enough_rows were
         # chosen on the training tasks of configs/mini/correlate.py.
         mean_power=0.25,
         # Which answers a program checks: "mini" solves the mini tasks' questions,
@@ -173,7 +173,7 @@ def get_config() -> mlc.ConfigDict:
             near_duplicate=0.85,
             contamination_weight=2.0,
             flag_weights=dict(personal_data=0.0, unsafe=0.0),  # counted alone
-            half_rows=70,
+            enough_rows=4000,
         ),
     )
     config.rl = dict(

@@ -26,7 +26,7 @@ def get_config() -> mlc.ConfigDict:
     config.cold_start = dict(
         pools=8,  # ours: with other files for the same tasks, of seeds from pool.seed
         demonstrations=1500,  # the paper: 5,000
-        min_score=0.65,  # ours: what is graded below is rejected
+        min_score=0.55,  # ours: what is graded below is rejected
         copies=16,  # each retold with other names, the mini stand-in for more of them
         topics_share=0.6,
         steps=1600,

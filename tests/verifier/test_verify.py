@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -57,8 +58,7 @@ def _ignore(count):
 
 def _score(mean, rows):
     """Returns what so many different rows score that are worth so much in the mean."""
-    good = mean * rows
-    return mean**0.5 * good / (good + 4)
+    return mean**0.5 * min(1.0, math.log2(1 + mean * rows) / math.log2(1 + 7))
 
 
 def _json(answer):
@@ -138,11 +138,12 @@ def test_score_is_a_power_of_the_mean_of_all_readable_rows_times_the_factors(tas
         _row("sort up: 9 8 7", _json("7 8 9")),  # stopped: the benchmark's question
     ]
     (verdict,), judge = _verify(task, [_execution(rows)], {_json("3 1"): "C"})
-    # Of 4 rows each is worth a quarter of a good one; 4 good ones would be half.
-    ones = {"personal_data": 1.0, "unsafe": 1.0}
-    assert verdict.factors == ones | {"contamination": 0.75, "volume": 1 / (1 + 4)}
-    assert verdict.score == pytest.approx(0.25**0.5 * 0.75 / 5)
-    assert verdict.gates_score == pytest.approx(0.5**0.5 * 0.75 * 2 / (2 + 4))
+    # Of 4 rows each is worth a quarter of a good one, and 7 good ones are enough.
+    found = {"contamination": 0.75, "volume": pytest.approx(1 / 3)}
+    assert verdict.factors == {"personal_data": 1.0, "unsafe": 1.0} | found
+    assert verdict.score == pytest.approx(_score(0.25, 4) * 0.75)
+    assert verdict.score == pytest.approx(0.25**0.5 * 0.75 / 3)
+    assert verdict.gates_score == pytest.approx(_score(0.5, 4) * 0.75)
     assert verdict.judge_score == pytest.approx((1 + 0) / 2)
     counts = dict.fromkeys(row_gates.ROW_GATES, 0) | {"contract": 1, "contamination": 1}
     assert verdict.gates == counts

@@ -6,6 +6,7 @@ row a thousand times, among good ones is found out whatever the draw.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 
 from jaxtyping import Bool
 import numpy as np
@@ -121,9 +122,10 @@ def factors(
 ) -> Mapping[str, float]:
     """Returns what each set gate multiplies the score by, in [0, 1], by name.
 
-    `volume` is good / (good + half_rows) for the number of good rows, those that repeat
-    no other x what a row is worth: what a model learns grows with them, ever slower. A
-    repeated row does no other harm. The others are 1 - weight x share of the rows that
+    `volume` is log(1 + good) / log(1 + enough_rows), at most 1, for the number of good
+    rows, those that repeat no other x what a row is worth: each doubling of them
+    teaches about as much again, and a repeated row does no other harm (both seen in
+    `configs/mini/correlate.py`). The others are 1 - weight x share of the rows that
     were found, at least 0, whatever else is wrong with a row.
 
     Args:
@@ -143,5 +145,5 @@ def factors(
             name: left(getattr(findings, name), weight)
             for name, weight in settings.flag_weights.items()
         },
-        "volume": good / (good + settings.half_rows),
+        "volume": min(1.0, math.log1p(good) / math.log1p(settings.enough_rows)),
     }

@@ -25,8 +25,8 @@ class GateSettings:
       contamination_weight: Taken from the factor 1 per share of contaminated rows.
       flag_weights: The same per share of flagged rows, by name in `FLAGS`; 0 only
         counts them.
-      half_rows: So many good rows that no other repeats are worth half of endlessly
-        many.
+      enough_rows: So many good rows, none of which repeats another, are worth no less
+        than more of them.
     """
 
     max_chars: int
@@ -38,10 +38,10 @@ class GateSettings:
     near_duplicate: float
     contamination_weight: float
     flag_weights: Mapping[str, float]
-    half_rows: int
+    enough_rows: int
 
     def __post_init__(self):
-        at_least_1 = ("max_chars", "max_tokens", "repetition_ngram", "half_rows")
+        at_least_1 = ("max_chars", "max_tokens", "repetition_ngram", "enough_rows")
         at_least_0 = ("contamination_weight",)
         for names, least in ((at_least_1, 1), (at_least_0, 0)):
             for name in names:

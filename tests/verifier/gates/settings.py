@@ -12,5 +12,5 @@ SETTINGS = GateSettings(
     near_duplicate=0.8,
     contamination_weight=2.0,
     flag_weights={"personal_data": 0.5, "unsafe": 0.0},
-    half_rows=4,
+    enough_rows=7,
 )

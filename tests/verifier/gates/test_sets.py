@@ -1,6 +1,7 @@
 """Tests for datachef_jax/verifier/gates/sets.py."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -62,7 +63,8 @@ def test_factors():
             "contamination": 1 - 2 / 3,
             "personal_data": 1 - 0.5 * 2 / 3,
             "unsafe": 1.0,
-            "volume": 1 / (1 + 4),  # two different rows that are worth half a good one
+            # Two different rows that are worth half a good one; log2(1 + 7) is 3.
+            "volume": 1 / 3,
         }
     )
 
@@ -72,15 +74,16 @@ def test_volume_grows_with_good_rows_ever_slower():
         many = _look([(str(n), "1") for n in range(rows)])
         return sets.factors(many, mean, SETTINGS)["volume"]
 
-    assert volume(4, 1.0) == 1 / 2  # half_rows
-    assert volume(8, 0.5) == volume(4, 1.0)
-    assert volume(12, 1.0) == 3 / 4
+    assert volume(3, 1.0) == pytest.approx(2 / 3)  # log2(1 + 3) of log2(1 + 7)
+    assert volume(6, 0.5) == volume(3, 1.0)
+    assert volume(7, 1.0) == volume(70, 1.0) == 1.0
     assert volume(4, 0.0) == 0.0
 
 
 def test_near_duplicates_count_as_duplicates():
     rows = [(_STORY + ".", "20 pencils"), (_STORY + "!", "20 pencils"), ("b", "1")]
-    assert sets.factors(_look(rows), 1.0, SETTINGS)["volume"] == 2 / (2 + 4)
+    volume = sets.factors(_look(rows), 1.0, SETTINGS)["volume"]
+    assert volume == pytest.approx(math.log2(1 + 2) / 3)
 
 
 def test_a_factor_is_never_negative():

@@ -13,7 +13,7 @@ from tests.verifier.gates.settings import SETTINGS
     [
         ("max_chars", 0),
         ("max_tokens", 0),
-        ("half_rows", 0),
+        ("enough_rows", 0),
         ("contamination_weight", -0.1),
         ("contamination_weight", math.nan),
         ("max_repetition", 1.5),
