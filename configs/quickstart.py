@@ -157,8 +157,8 @@ def get_config() -> mlc.ConfigDict:
     config.verifier = dict(
         rows_per_dataset=32,  # the paper draws 100
         max_malformed_share=0.2,  # ours: above it, the format penalty
-        # To which the mean grade is raised; the paper: 1. This and gates.enough_rows were
-        # chosen on the training tasks of configs/mini/correlate.py.
+        # To which the mean grade is raised; the paper: 1. This and gates.enough_rows
+        # were chosen on the training tasks of configs/mini/correlate.py.
         mean_power=0.25,
         # Which answers a program checks: "mini" solves the mini tasks' questions,
         # "arithmetic" checks the equations that an answer states; or "none".
