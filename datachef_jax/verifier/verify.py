@@ -20,6 +20,7 @@ from datachef_jax.verifier.forecast import Forecaster
 from datachef_jax.verifier.gates import contamination
 from datachef_jax.verifier.gates import rows as row_gates
 from datachef_jax.verifier.gates import sets
+from datachef_jax.verifier.gates import variety
 from datachef_jax.verifier.gates.settings import GateSettings
 from datachef_jax.verifier.judges import grade as grading
 from datachef_jax.verifier.judges.grade import Grade
@@ -76,6 +77,7 @@ class _Sample:
       right: Which answers a program has found right.
       seeds: For the judge, one for each drawn row.
       findings: Of the set gates, on the whole dataset.
+      variety: Factor of the drawn answers' variety.
       schema: Lines that are no rows.
     """
 
@@ -86,6 +88,7 @@ class _Sample:
     right: tuple[bool, ...]
     seeds: tuple[int, ...]
     findings: sets.Findings
+    variety: float
     schema: int
 
     def judged(self) -> list[int]:
@@ -220,6 +223,11 @@ class Verifier:
             right=right,
             seeds=tuple(letters.tolist()),
             findings=findings,
+            variety=variety.factor(
+                [answer for _, answer in chosen],
+                [example.answer for example in task.examples],
+                task.contract,
+            ),
             schema=data.malformed,
         )
 
@@ -318,7 +326,10 @@ def _worth(
     mean: float, sample: _Sample, settings: VerifierSettings
 ) -> tuple[float, Mapping[str, float]]:
     """Returns the score of a dataset whose rows are worth so much, and its factors."""
-    factors = sets.factors(sample.findings, mean, settings.gates)
+    factors = {
+        **sets.factors(sample.findings, mean, settings.gates),
+        "variety": sample.variety,
+    }
     return mean**settings.mean_power * float(np.prod(list(factors.values()))), factors
 
 

@@ -140,7 +140,8 @@ def test_score_is_a_power_of_the_mean_of_all_readable_rows_times_the_factors(tas
     (verdict,), judge = _verify(task, [_execution(rows)], {_json("3 1"): "C"})
     # Of 4 rows each is worth a quarter of a good one, and 7 good ones are enough.
     found = {"contamination": 0.75, "volume": pytest.approx(1 / 3)}
-    assert verdict.factors == {"personal_data": 1.0, "unsafe": 1.0} | found
+    ones = {"personal_data": 1.0, "unsafe": 1.0, "variety": 1.0}
+    assert verdict.factors == ones | found
     assert verdict.score == pytest.approx(_score(0.25, 4) * 0.75)
     assert verdict.score == pytest.approx(0.25**0.5 * 0.75 / 3)
     assert verdict.gates_score == pytest.approx(_score(0.5, 4) * 0.75)
@@ -270,6 +271,16 @@ def test_a_tiny_or_repeated_set_does_not_win(task):
     assert few.score == repeated.score == pytest.approx(_score(1.0, 1))
     assert good.score == pytest.approx(_score(1.0, 6))
     assert few.judge_score == repeated.judge_score == 1.0
+
+
+def test_one_answer_to_all_is_no_good_set(task):
+    others = tuple(types.Example(question=f"{n}", answer=f"{n % 2}") for n in range(9))
+    binary = dataclasses.replace(task, examples=others)
+    one = [_row(f"sort up: {n} 1", _json("1")) for n in range(2, 40)]
+    both = [_row(f"sort up: {n} 1", _json(str(n % 2))) for n in range(2, 40)]
+    (alike, varied), _ = _verify(binary, [_execution(one), _execution(both)])
+    assert (alike.score, alike.factors["variety"]) == (0.0, 0.0)
+    assert varied.score > 0.5
 
 
 def test_set_gates_see_the_rows_that_were_not_drawn(task):
