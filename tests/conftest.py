@@ -30,6 +30,16 @@ def pytest_configure(config):
         os.environ["XLA_FLAGS"] = f"{_QUICK} {os.environ.get('XLA_FLAGS', '')}"
 
 
+def pytest_collection_modifyitems(items):
+    """Puts the slow tests that take the most minutes first: none is left to the end."""
+
+    def minutes(item):
+        marker = item.get_closest_marker("slow")
+        return marker.kwargs.get("minutes", 0) if marker else 0
+
+    items.sort(key=minutes, reverse=True)  # the others stay in order
+
+
 @pytest.fixture
 def mesh():
     """Returns a mesh of the eight virtual devices: 4 x data, 2 x model."""

@@ -20,7 +20,7 @@ def _config():
     return config
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 def test_recipes_share_the_engine_and_do_not_notice_those_that_flood(tmp_path, capsys):
     made = build.experiment(_config(), tmp_path, root=ROOT)
     record = environment.Environment(tmp_path / "environment.json", root=ROOT)

@@ -329,12 +329,13 @@ def test_real_rows_that_are_not_there_are_refused(tmp_path, monkeypatch):
         build_bench_verifier.build(config_file.get_config(), tmp_path, conftest.ROOT)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_run_measures_the_mini_judge_and_its_share_of_steps(tmp_path):
     config = config_file.get_config()
     config.settings = ("mini",)
     config.rounds = config.mini.datasets = 1
     config.rl.steps, config.warm_up = 2, 1
+    config.rl.update(prompts_per_step=1, group_size=4, micro_batch=4)
     made = build_bench_verifier.build(config, tmp_path, conftest.ROOT)
     made.run(environment.Environment(tmp_path / "e.json", root=conftest.ROOT))
     summary = json.loads((tmp_path / "summary.json").read_text())

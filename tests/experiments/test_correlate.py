@@ -125,9 +125,12 @@ def test_the_whole_experiment_in_small_and_again(tmp_path, capsys, monkeypatch):
     config.correlate.update(tasks=("gcd", "chain_sum"), samples=(40,), seeds=1)
     config.correlate.policy_recipes = 1
     config.evaluation.recipes = 2
+    config.sampling.max_new_tokens = 64
+    config.verifier.rows_per_dataset = 16
+    config.reward_model.rows = 100
     config.finetune.update(steps=2, warmup_steps=1, sync_every=2)
     whole = correlate.by_hand
-    monkeypatch.setattr(correlate, "by_hand", lambda *asked: whole(*asked)[::6])
+    monkeypatch.setattr(correlate, "by_hand", lambda *asked: whole(*asked)[::12])
     mesh = sharding.make_mesh(data=1, model=1, devices=jax.devices()[:1])
     with jax.set_mesh(mesh):
         for _ in range(2):
@@ -138,7 +141,7 @@ def test_the_whole_experiment_in_small_and_again(tmp_path, capsys, monkeypatch):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["held_out"] == ["chain_sum"]
     lines = (tmp_path / "datasets.jsonl").read_text().splitlines()
-    assert len(lines) == sum(summary["datasets"].values()) > 10
+    assert len(lines) == sum(summary["datasets"].values()) > 6
     assert all(len(json.loads(line)["dbs"]) == 1 for line in lines)
     config.proxy.results = str(tmp_path / "results.jsonl")
     assert verifiers.forecaster(config, ROOT) is not None

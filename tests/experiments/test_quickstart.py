@@ -80,7 +80,7 @@ def test_a_finished_run_is_only_reported_anew(uninterrupted, start_run, tmp_path
     assert all(after[path] == before[path] for path in before)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 def test_ten_kills_at_random_moments_change_nothing(uninterrupted, start_run, tmp_path):
     """Kills run after run, wherever it stands; each one that ends, ends alike."""
     seconds, expected, _ = uninterrupted

@@ -17,7 +17,7 @@ from datachef_jax.text.tokenizer import ChatTokenizer
 from tests import tiny
 from tests.experiments.conftest import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=2)
 
 _SAMPLE = ROOT / "tests" / "experiments" / "sample_qwen3.py"
 

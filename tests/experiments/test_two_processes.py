@@ -13,7 +13,7 @@ import pytest
 
 from tests.experiments.conftest import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=4)
 
 _SHORT = (
     *("rl.steps=1", "finetune.steps=2", "evaluation.recipes=2"),

@@ -168,7 +168,7 @@ def test_requests_of_random_schedules_finish_as_if_alone(weights):
     assert found["preempted"] > 10 and found["found"] > 1000
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_requests_of_thousands_of_random_schedules_finish_as_if_alone():
     # In a process of its own, which compiles as users do: with all optimisation.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
