@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 import math
 from typing import Any
 
-
 from datachef_jax import types
 from datachef_jax.verifier import forecast
 from datachef_jax.verifier import metadata

@@ -172,6 +172,7 @@ def measured(config: mlc.ConfigDict, root: pathlib.Path) -> list[dict[str, float
                 tokenizer,
                 tasks,
                 held_out=verifiers.held_out_client(config, engines),
+                forecaster=verifiers.forecaster(config, root),
             )
             for _ in range(2)
         )
