@@ -27,10 +27,10 @@ class Forecaster:
         """Fits the proxy to the results so far.
 
         Args:
-          path: Of the results, a JSON object a line: `task`, a name; `recipe`, its
-            features from `metadata.describe`; `dbs`, the downstream scores of the
-            models that were trained on its data, one for each seed. The file
-            `results.jsonl` of `configs/mini/correlate.py` is one.
+          path: Of the results, a JSON object a line, each ended by a line break:
+            `task`, a name; `recipe`, its features from `metadata.describe`; `dbs`, the
+            downstream scores of the models that were trained on its data, one for each
+            seed. The file `results.jsonl` of `configs/mini/correlate.py` is one.
           settings: Of the proxy.
           k: See `proxy.reward`.
 
@@ -87,7 +87,8 @@ class Forecaster:
         return found.st_mtime_ns, found.st_size
 
     def _fit(self) -> tuple[tuple[str, ...], proxy.Proxy]:
-        lines = self._path.read_text(encoding="utf-8").splitlines()
+        # What follows the last line break is a result that is being written.
+        *lines, _ = self._path.read_text(encoding="utf-8").split("\n")
         results = [_result(self._path, i, line) for i, line in enumerate(lines)]
         if not results:
             raise ValueError(f"{self._path} has no results")

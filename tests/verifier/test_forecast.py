@@ -113,6 +113,17 @@ def test_new_results_are_learned_from(path):
     assert after.results == 44 and after.mean > before.mean + 0.5
 
 
+def test_a_result_that_is_being_written_waits(path):
+    forecaster = forecast.Forecaster(path, settings=_SETTINGS, k=1.0)
+    line = json.dumps(_result(90, 0.5, [90.0]))
+    with path.open("a") as file:
+        file.write(line[:40])
+        file.flush()
+        assert _forecast(forecaster, 100)[0].results == 24
+        file.write(line[40:] + "\n")
+    assert _forecast(forecaster, 100)[0].results == 25
+
+
 def test_scores_are_those_of_their_task():
     scaled = forecast.standardise([1.0, 3.0, 50.0, 50.0], ["a", "a", "b", "b"])
     np.testing.assert_allclose(scaled, [-1, 1, 0, 0])
@@ -135,7 +146,7 @@ def test_scores_are_those_of_their_task():
 )
 def test_a_file_without_results_is_refused(lines, message, tmp_path):
     path = tmp_path / "datasets.jsonl"
-    path.write_text("\n".join(lines))
+    path.write_text("".join(line + "\n" for line in lines))
     with pytest.raises(ValueError, match=message):
         forecast.Forecaster(path, settings=_SETTINGS, k=1.0)
 

@@ -222,7 +222,7 @@ def test_a_forecast_stands_beside_the_score_and_changes_nothing(task, tmp_path):
         for execution, verdict in zip(executions, plain, strict=True)
     ]
     path = tmp_path / "datasets.jsonl"
-    path.write_text("\n".join(map(json.dumps, results)))
+    path.write_text("".join(json.dumps(result) + "\n" for result in results))
     settings = ProxySettings(kernel="rbf", prior_std=1.0, unfamiliar_share=0.05)
     forecaster = Forecaster(path, settings=settings, k=1.0)
     verdicts, _ = _verify(task, executions, forecaster=forecaster)
