@@ -25,6 +25,7 @@ from experiments import dataset_metrics
 from experiments import evaluation
 from experiments import models
 from experiments import parts
+from experiments import pools
 from experiments import verifiers
 from experiments.corpora import judge as judge_corpus
 from experiments.engines import Engines
@@ -66,6 +67,7 @@ def build(
     return correlate.Correlate(
         workdir=workdir,
         tasks=tasks,
+        asked=asked(config, tasks),
         seeds=[config.seed + i for i in range(section.seeds)],
         samples=section.samples,
         write=_write(config, engines, tokenizer, tasks, sandbox, verifier),
@@ -94,6 +96,21 @@ def _chosen(pool: Sequence[types.Task], names: Sequence[str]) -> list[types.Task
             f"is no task of the pool; these are {sorted(found)}",
         )
     return [found[name] for name in names]
+
+
+def asked(config: mlc.ConfigDict, tasks: Sequence[types.Task]) -> list[types.Task]:
+    """Returns the tasks with the questions that fine-tuned models are asked."""
+    questions = config.correlate.questions
+    checks.require(
+        questions in ("benchmark", "unseen"),
+        "config.correlate.questions",
+        questions,
+        "must be benchmark or unseen",
+    )
+    if questions == "benchmark":
+        return list(tasks)
+    with checks.blame("config.correlate.questions", questions):
+        return pools.unseen(config.pool.kind, tasks, seed=config.seed)
 
 
 def _write(

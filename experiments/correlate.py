@@ -82,6 +82,7 @@ class Correlate:
     Attributes:
       workdir: Where everything goes.
       tasks: All of them; the table tells those held out from the others.
+      asked: The same with the questions that fine-tuned models are asked.
       seeds: Of the fine-tunes.
       samples: See `by_hand`.
       write: Texts of a policy's recipes for a task.
@@ -99,6 +100,7 @@ class Correlate:
 
     workdir: pathlib.Path
     tasks: Sequence[types.Task]
+    asked: Sequence[types.Task]
     seeds: Sequence[int]
     samples: Sequence[int]
     write: Callable[[types.Task], Sequence[str]]
@@ -205,8 +207,8 @@ class Correlate:
         return execution, verdict
 
     def _finetune(self, made: Sequence[dict[str, Any]]) -> None:
-        """Adds the benchmark score with each seed to every dataset."""
-        tasks = {task.name: task for task in self.tasks}
+        """Adds the score with each seed to every dataset."""
+        tasks = {task.name: task for task in self.asked}
         wanted = [
             finetuning.Wanted(tasks[one["task"]], one["rows"], seed)
             for one in made

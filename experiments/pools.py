@@ -39,6 +39,22 @@ def load(
     return build(place, **settings)
 
 
+def unseen(kind: str, tasks: Sequence[types.Task], *, seed: int) -> list[types.Task]:
+    """Returns tasks of a pool with benchmark questions that none of its sources holds.
+
+    Args:
+      kind: Of the pool.
+      tasks: Of it.
+      seed: Of the questions.
+
+    Raises:
+      ValueError: If the pool does not make its questions itself, or has no more.
+    """
+    if kind != "mini":
+        raise ValueError(f"the pool {kind!r} has no questions but its benchmarks'")
+    return [mini_pool.unseen(task, seed=seed) for task in tasks]
+
+
 def mini_training_tasks(
     pools: int, *, seed: int, benchmark_size: int, folder: pathlib.Path
 ) -> list[types.Task]:

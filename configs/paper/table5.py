@@ -32,6 +32,7 @@ def get_config(size: str) -> mlc.ConfigDict:
     config.correlate = mini.correlate
     config.correlate.update(
         tasks=("aqua", "gsm8k"),
+        questions="benchmark",
         samples=(100, 1000, 5000),
         fit="in_one_program",
         width=8,

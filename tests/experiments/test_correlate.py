@@ -11,6 +11,8 @@ from datachef_jax import types
 from datachef_jax.parallel import sharding
 from datachef_jax.verifier import proxy
 from experiments import build
+from experiments import build_correlate
+from experiments import checks
 from experiments import correlate
 from experiments import correlate_table
 from experiments import dataset_metrics
@@ -116,6 +118,19 @@ def test_figures_table_and_picture():
     json.dumps(figures, allow_nan=False)
     drawn = correlate_table.draw(_MADE)
     assert "<svg" in drawn and "gates + judge" in drawn
+
+
+def test_questions_that_a_pool_does_not_have_are_refused():
+    config = config_file.get_config()
+    asked = build_correlate.asked(config, [])
+    config.correlate.questions = "hard"
+    with pytest.raises(checks.UserError, match="correlate.questions='hard': must be"):
+        build_correlate.asked(config, [])
+    config.correlate.questions = "unseen"
+    config.pool.kind = "real_math"
+    with pytest.raises(checks.UserError, match="questions='unseen': the pool 'real_"):
+        build_correlate.asked(config, [])
+    assert asked == []
 
 
 @pytest.mark.slow

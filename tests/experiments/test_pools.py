@@ -97,3 +97,8 @@ def test_the_training_tasks_of_several_pools_have_other_files(
 def test_an_unknown_pool_is_refused(tmp_path):
     with pytest.raises(ValueError, match="kind must be one of .*'mini'.* got 'maxi'"):
         pools.load("maxi", {}, folder=tmp_path, root=tmp_path)
+
+
+def test_a_pool_on_real_files_has_no_unseen_questions():
+    with pytest.raises(ValueError, match="'real_math' has no questions but"):
+        pools.unseen("real_math", [], seed=0)

@@ -90,6 +90,26 @@ def test_benchmark_questions_are_in_no_source_but_the_leak(tasks):
                 assert not shared, source.id
 
 
+
+def test_unseen_questions_are_in_no_source_and_not_in_the_benchmark(tasks):
+    for task in tasks:
+        again = pool.unseen(task, seed=3)
+        asked = {example.question for example in again.examples}
+        assert len(asked) == _BENCHMARK
+        assert not asked & {example.question for example in task.examples}
+        for source in task.sources:
+            assert not asked & {question for question, _ in _cells(source)}
+        assert dataclasses.replace(again, examples=task.examples) == task
+        assert pool.unseen(task, seed=3) == again != pool.unseen(task, seed=4)
+
+
+def test_a_family_without_other_questions_is_refused(tasks, monkeypatch):
+    few = tasks[0].examples[:5]
+    monkeypatch.setattr(families, "generate", lambda *asked, **settings: list(few))
+    with pytest.raises(ValueError, match=f"task gcd has 5 .* not {_BENCHMARK}"):
+        pool.unseen(tasks[0], seed=0)
+
+
 @pytest.mark.parametrize("name", sorted(families.FAMILIES))
 def test_answers_are_those_of_reasoning_gym(name):
     family = families.FAMILIES[name]
