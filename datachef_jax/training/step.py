@@ -236,7 +236,12 @@ def _sample_groups(
     def seeds(stage: int) -> Seeds:  # 0 samples; _LATER, 2 * _LATER ... further answers
         return request_seeds(seed, state.step, 3 * round_number + stage, len(asked))
 
-    executing, verifying = seeds(1), seeds(2)
+    # Common random numbers: the recipes of a group are run on the same rows of their
+    # sources and graded by the same draw, so that what their rewards differ by is not
+    # their luck.
+    executing, verifying = (
+        np.repeat(seeds(stage)[: len(tasks)], group_size) for stage in (1, 2)
+    )
 
     def of(places: Sequence[int]) -> list[types.Task]:
         return [asked[place] for place in places]

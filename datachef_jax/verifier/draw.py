@@ -1,41 +1,62 @@
 """The rows of a dataset that are looked at.
 
 The key is known to no script: what a script is told of randomness is a seed of its
-own, so it cannot put good rows where the verifier will look.
+own, so it cannot put good rows where the verifier will look. Datasets of one key are
+drawn together: what they have in common is looked at in all of them or in none, which
+takes luck out of their comparison and leaves fewer different rows to be judged.
 """
 
-from collections.abc import Hashable, Sequence
+import collections
+from collections.abc import Sequence
+import hashlib
 
 from jaxtyping import Int
 import numpy as np
 
 
 def stratified(
-    strata: Sequence[Hashable], k: int, key: Sequence[int]
+    rows: Sequence[str], strata: Sequence[str], k: int, key: Sequence[int]
 ) -> Int[np.ndarray, " drawn"]:
     """Draws rows without replacement, of each stratum its share.
 
-    Systematic sampling over the strata in random order: every row is as likely as any
-    other, so the mean over the drawn rows is unbiased whatever a recipe claims about
-    its rows, and of each stratum the number drawn is its share of k, rounded up or
-    down.
+    How many of each stratum: systematic sampling over the strata in random order, so it
+    is its share of k, rounded up or down. Which ones: those whose keyed hashes are the
+    smallest (coordinated, or bottom-k sampling: Cohen and Kaplan 2007,
+    doi:10.1145/1281100.1281133). Every row is as likely as any other, so the mean over
+    the drawn rows is unbiased whatever a recipe claims about its rows.
 
     Args:
+      rows: What each row is known by, e.g. its question; rows of one name are told
+        apart by which comes first.
       strata: Of each row, e.g. its source.
       k: How many to draw; all of them if there are no more.
-      key: Determines the draw, together with the strata.
+      key: Determines the draw, together with the rows.
 
     Returns:
       Positions of the drawn rows, in an order that says nothing.
     """
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
-    count = len(strata)
-    shuffled = generator.permutation(count)
-    if count <= k:
-        return shuffled
-    numbers = {stratum: i for i, stratum in enumerate(dict.fromkeys(strata))}
-    ranks = generator.permutation(len(numbers))  # of the strata
-    order = np.array([ranks[numbers[strata[row]]] for row in shuffled])
-    by_stratum = shuffled[np.argsort(order, kind="stable")]
-    places = np.floor((generator.random() + np.arange(k)) * count / k).astype(int)
-    return by_stratum[np.minimum(places, count - 1)]
+    secret, start = generator.bytes(32), generator.random()
+    earlier: collections.Counter[str] = collections.Counter()
+    ranks = []
+    for row in rows:
+        ranks.append(_hash(f"{earlier[row]} {row}", secret))
+        earlier[row] += 1
+    first = {stratum: _hash(stratum, secret) for stratum in set(strata)}
+    order = sorted(range(len(rows)), key=lambda i: (first[strata[i]], ranks[i]))
+    if len(rows) <= k:
+        return np.array(order, int)
+    places = np.floor((start + np.arange(k)) * len(rows) / k).astype(int)
+    hit = [strata[order[place]] for place in np.minimum(places, len(rows) - 1)]
+    wanted = collections.Counter(hit)
+    drawn = []
+    for i in order:
+        if wanted[strata[i]] > 0:
+            wanted[strata[i]] -= 1
+            drawn.append(i)
+    return np.array(drawn)
+
+
+def _hash(text: str, secret: bytes) -> bytes:
+    content = text.encode(errors="surrogatepass")
+    return hashlib.blake2b(content, digest_size=8, key=secret).digest()

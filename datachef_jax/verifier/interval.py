@@ -1,11 +1,13 @@
 """How far the mean over the drawn rows may be from that over all."""
 
+import functools
+
 from jaxtyping import Float
 import numpy as np
-from scipy import stats
 
 _RESAMPLES = 1000
 _LEVEL = 0.9
+_ENDS = (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))  # percentiles
 
 
 def of_mean(scores: Float[np.ndarray, " rows"]) -> tuple[float, float]:
@@ -18,16 +20,16 @@ def of_mean(scores: Float[np.ndarray, " rows"]) -> tuple[float, float]:
       scores: Of the drawn rows, at least one; one alone, or equal ones, say nothing
         about how others would score, and their interval is a point.
     """
-    low, high = float(scores.min()), float(scores.max())
-    if low == high:
-        return low, high
-    made = stats.bootstrap(
-        (scores,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=_LEVEL,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(made.low), float(made.high)
+    lowest, highest = float(scores.min()), float(scores.max())
+    if lowest == highest:
+        return lowest, highest
+    low, high = np.percentile(_resamples(len(scores)) @ scores, _ENDS)
+    return float(low), float(high)
+
+
+@functools.cache
+def _resamples(rows: int) -> Float[np.ndarray, "resamples rows"]:
+    """Returns the weight that each row has in the mean of each resample."""
+    generator = np.random.default_rng(0)
+    counts = generator.multinomial(rows, np.full(rows, 1 / rows), size=_RESAMPLES)
+    return counts / rows

@@ -155,7 +155,8 @@ class Verifier:
           tasks: What each recipe was for.
           executions: What each recipe did.
           seeds: One for each, at least 0 and known to no script: they choose the rows
-            and draw the letters.
+            and draw the letters. Recipes of one seed are compared on the rows that they
+            have in common; see `draw`.
           progress: Called with the number of rows judged since the last call.
         """
         verdicts: dict[int, types.Verdict] = {}
@@ -211,7 +212,8 @@ class Verifier:
             ],
         )
         strata = [row.get("source", "") for row in data.rows]
-        drawn = draw.stratified(strata, k, (seed, _DRAW)).tolist()
+        questions = [question for question, _ in pairs]
+        drawn = draw.stratified(questions, strata, k, (seed, _DRAW)).tolist()
         chosen = tuple(pairs[position] for position in drawn)
         letters = np.random.SeedSequence((seed, _LETTERS)).generate_state(len(drawn))
         stopped, right = self._look(task, chosen, findings.contaminated[drawn].tolist())

@@ -56,9 +56,10 @@ def test_what_one_stage_returns_is_what_the_next_one_gets(first):
     (_, _, prompts, *_), completions = seen["sample"]
     decode = scripted.TOKENIZER.decode
     assert [decode(prompt) for prompt in prompts] == ["a:", "bb:"]
-    asked, seeds = ["a"] * 8 + ["bb"] * 8, step.request_seeds(5, 0, 1, 16)
+    asked = ["a"] * 8 + ["bb"] * 8
     texts = [decode(completion.tokens) for completion in completions]
-    executed = sorted(seen["execute"], key=lambda one: seeds.tolist().index(one[2]))
+    assert len(set(texts)) == 16
+    executed = sorted(seen["execute"], key=lambda one: texts.index(one[1]))
     assert [(one[0].name, one[1]) for one in executed] == [*zip(asked, texts)]
     executions = [id(one[3]) for one in executed]
     verified = {id(one[1]): one for one in seen["verify"]}
@@ -75,11 +76,19 @@ def test_what_one_stage_returns_is_what_the_next_one_gets(first):
     assert batch.tokens.shape == (16, scripted.BUCKET + scripted.NEW)
 
 
-def test_every_request_of_every_stage_and_step_has_its_own_seed(first):
+def test_each_completion_has_its_own_seed_and_each_group_those_of_its_recipes(first):
     seen, _, _ = first
     seeds = [seen["sample"][0][3], step.request_seeds(5, 1, 0, 16)]
-    seeds += [[one[2] for one in seen[name]] for name in ("execute", "verify")]
-    assert len(set(np.concatenate(seeds).tolist())) == 4 * 16
+    assert len(set(np.concatenate(seeds).tolist())) == 2 * 16
+    of_group = {
+        (stage, one[0].name): {other[2] for other in seen[stage] if other[0] is one[0]}
+        for stage in ("execute", "verify")
+        for one in seen[stage]
+    }
+    assert len(of_group) == 4
+    assert all(len(group) == 1 for group in of_group.values())
+    seeds += [list(group) for group in of_group.values()]
+    assert len(set(np.concatenate(seeds).tolist())) == 2 * 16 + 4
     np.testing.assert_array_equal(seeds[0], step.request_seeds(5, 0, 0, 16))
     np.testing.assert_array_equal(seeds[0][:3], step.request_seeds(5, 0, 0, 3))
 

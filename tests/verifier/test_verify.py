@@ -200,7 +200,7 @@ def test_the_verdict_says_what_was_found_in_the_whole_set(task):
 
 def test_the_interval_and_the_counts_are_those_of_the_rows(task):
     rows = [_row(f"sort up: {n} 1", _json(f"1 {n}")) for n in range(2, 34)]
-    table = {_json(f"1 {n}"): "D" for n in range(2, 18)}
+    table = {_json(f"1 {n}"): "D" for n in range(2, 34) if n % 4}
     (verdict,), _ = _verify(task, [_execution(rows)], table)
     assert sum(verdict.grades.values()) == len(verdict.rows) == 4
     low, high = verdict.interval

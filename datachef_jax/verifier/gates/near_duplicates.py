@@ -89,6 +89,8 @@ def near_duplicates(
             repeated[row] = True
             continue
         seen.add(own.tokens)
+        if not own.bands.size:
+            continue
         bands = own.bands.tolist()
         others = {latest[band] for band in bands if band in latest}
         if any(_jaccard(own, sketched[other]) >= threshold for other in others):
