@@ -157,9 +157,9 @@ def get_config() -> mlc.ConfigDict:
     config.verifier = dict(
         rows_per_dataset=32,  # the paper draws 100
         max_malformed_share=0.2,  # ours: above it, the format penalty
-        # To which the mean grade is raised; the paper: 1. This and gates.enough_rows
-        # were chosen on the training tasks of configs/mini/correlate.py.
-        mean_power=0.25,
+        # To which the mean grade is raised; the paper: 1. This, gates.enough_rows and
+        # gates.volume_power were chosen on training tasks of configs/mini/correlate.py.
+        mean_power=0.5,
         # Which answers a program checks: "mini" solves the mini tasks' questions,
         # "arithmetic" checks the equations that an answer states; or "none".
         correctness="none",
@@ -174,6 +174,7 @@ def get_config() -> mlc.ConfigDict:
             contamination_weight=2.0,
             flag_weights=dict(personal_data=0.0, unsafe=0.0),  # counted alone
             enough_rows=4000,
+            volume_power=1.5,
         ),
     )
     config.rl = dict(

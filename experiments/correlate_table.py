@@ -42,8 +42,8 @@ def figures(
     """Returns all figures of the experiment.
 
     Keys: `tasks`, the names, and `held_out` those among them; `metrics`, for each
-    ("all" | "honest" | "better half") and ("all" | "held out" tasks) and metric what
-    `correlation.over_tasks` returns; `adversarial`, for each task the median honest
+    ("all" | "honest" | "better half") and ("all" | "held out" tasks, if any are) and
+    metric what `correlation.over_tasks` returns; `adversarial`, for each task the median honest
     score by the verifier and every adversarial recipe's; `span`, of each task the range
     of the scores; `seeds`, the rank correlation of two seeds' scores, by task.
 
@@ -59,6 +59,8 @@ def figures(
     metrics: dict[str, Any] = {}
     for subset in ("all", "honest", "better half"):
         for which, chosen in (("all", tasks), ("held out", held_out)):
+            if not chosen:
+                continue
             metrics[f"{subset}, {which} tasks"] = {
                 name: correlation.over_tasks(
                     {task: _pair(compared[task][subset], name) for task in chosen},

@@ -116,6 +116,9 @@ def test_figures_table_and_picture():
     assert "| gates + judge | 1.00 | 1.00 (" in text
     assert "| t | 0.400 | 0.350 | f |" in text
     json.dumps(figures, allow_nan=False)
+    alone = correlate_table.figures(_MADE, held_out=[], seed=0)
+    assert not [name for name in alone["metrics"] if "held out" in name]
+    json.dumps(alone, allow_nan=False)
     drawn = correlate_table.draw(_MADE)
     assert "<svg" in drawn and "gates + judge" in drawn
 

@@ -122,12 +122,12 @@ def factors(
 ) -> Mapping[str, float]:
     """Returns what each set gate multiplies the score by, in [0, 1], by name.
 
-    `volume` is log(1 + good) / log(1 + enough_rows), at most 1, for the number of good
-    rows, those that repeat no other x what a row is worth: what they teach grows ever
-    slower with them, on some tasks of `configs/mini/correlate.py` by as much for each
-    doubling, on others until a few hundred. A repeated row does no other harm. The
-    others are 1 - weight x share of the rows that were found, at least 0, whatever else
-    is wrong with a row.
+    `volume` is log(1 + good) / log(1 + enough_rows), at most 1, to the `volume_power`,
+    for the number of good rows, those that repeat no other x what a row is worth: what
+    they teach grows ever slower with them, on some tasks of `configs/mini/correlate.py`
+    by as much for each doubling, on others until a few hundred. A repeated row does no
+    other harm. The others are 1 - weight x share of the rows that were found, at least
+    0, whatever else is wrong with a row.
 
     Args:
       findings: Of a set.
@@ -146,5 +146,6 @@ def factors(
             name: left(getattr(findings, name), weight)
             for name, weight in settings.flag_weights.items()
         },
-        "volume": min(1.0, math.log1p(good) / math.log1p(settings.enough_rows)),
+        "volume": min(1.0, math.log1p(good) / math.log1p(settings.enough_rows))
+        ** settings.volume_power,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
 
 FLAGS = ("personal_data", "unsafe")
 """What is counted in every set, and taken off its score if the config says so."""
@@ -27,6 +28,8 @@ class GateSettings:
         counts them.
       enough_rows: So many good rows, none of which repeats another, are worth no less
         than more of them.
+      volume_power: To which the logarithm of their number is raised, above 0: the
+        larger, the more of its worth a dataset gains with its last rows.
     """
 
     max_chars: int
@@ -39,6 +42,7 @@ class GateSettings:
     contamination_weight: float
     flag_weights: Mapping[str, float]
     enough_rows: int
+    volume_power: float
 
     def __post_init__(self):
         at_least_1 = ("max_chars", "max_tokens", "repetition_ngram", "enough_rows")
@@ -52,6 +56,8 @@ class GateSettings:
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
+        if not 0 < self.volume_power < math.inf:
+            raise ValueError(f"volume_power must be above 0, got {self.volume_power}")
         if set(self.flag_weights) != set(FLAGS):
             named = sorted(self.flag_weights)
             raise ValueError(f"flag_weights must name {sorted(FLAGS)}, got {named}")

@@ -13,4 +13,5 @@ SETTINGS = GateSettings(
     contamination_weight=2.0,
     flag_weights={"personal_data": 0.5, "unsafe": 0.0},
     enough_rows=7,
+    volume_power=1.0,
 )

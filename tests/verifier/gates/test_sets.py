@@ -78,6 +78,10 @@ def test_volume_grows_with_good_rows_ever_slower():
     assert volume(6, 0.5) == volume(3, 1.0)
     assert volume(7, 1.0) == volume(70, 1.0) == 1.0
     assert volume(4, 0.0) == 0.0
+    steeper = dataclasses.replace(SETTINGS, volume_power=1.5)
+    few = _look([(str(i), "") for i in range(3)])
+    found = sets.factors(few, 1.0, steeper)["volume"]
+    assert found == pytest.approx((2 / 3) ** 1.5)
 
 
 def test_near_duplicates_count_as_duplicates():

@@ -14,6 +14,8 @@ from tests.verifier.gates.settings import SETTINGS
         ("max_chars", 0),
         ("max_tokens", 0),
         ("enough_rows", 0),
+        ("volume_power", 0.0),
+        ("volume_power", float("inf")),
         ("contamination_weight", -0.1),
         ("contamination_weight", math.nan),
         ("max_repetition", 1.5),
