@@ -91,7 +91,7 @@ def plan(
 def page_bytes(config: Qwen3Config, dtype: DTypeLike, *, page_size: int) -> int:
     """Returns what a page of all layers takes on one device."""
     pages = jax.eval_shape(
-        lambda: decoder.empty(config, dtype, count=1, size=page_size)
+        lambda: decoder.empty(config, dtype, count=1, size=page_size, decodes=True)
     )
     ways = sharding.ways("kv_heads")
     split = ways if config.num_kv_heads % ways == 0 else 1

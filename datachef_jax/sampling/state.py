@@ -203,7 +203,11 @@ def empty(
     return State(
         table=page_tables.empty(sizes.pages),
         pages=decoder.empty(
-            config, pages_dtype, count=sizes.pages, size=sizes.page_size
+            config,
+            pages_dtype,
+            count=sizes.pages,
+            size=sizes.page_size,
+            decodes=sizes.rows > 0,
         ),
         prompts=_no_prompts(sizes, embed, dtype),
         rows=Rows(

@@ -22,7 +22,7 @@ _PLATFORMS = {"tpu": ragged, "gpu": block_tables}
 
 
 def empty(
-    config: Qwen3Config, dtype: DTypeLike, *, count: int, size: int
+    config: Qwen3Config, dtype: DTypeLike, *, count: int, size: int, decodes: bool
 ) -> tuple[Pages, ...]:
     """Returns pages for every layer, in the layout of what is compiled for.
 
@@ -31,11 +31,14 @@ def empty(
       dtype: Of keys and values; on a TPU anything but int8, on a GPU but float8.
       count: How many pages there are.
       size: Positions of a page.
+      decodes: Whether rows decode from them: plain jnp keeps others in another way.
 
     Raises:
       ValueError: If the platform's kernel cannot read such keys and values.
     """
-    module = _PLATFORMS.get(kernels.platform(), paged)
+    module = _PLATFORMS.get(kernels.platform())
+    if module is None:
+        return paged.empty(config, dtype, count=count, size=size, decodes=decodes)
     return module.empty(config, dtype, count=count, size=size)
 
 

@@ -1,8 +1,9 @@
 """Keys and values in pages: the pool, as plain jnp wants it.
 
 A page holds the same stretch of `page_size` positions of one or of many sequences. The
-pool is cut into segments: one without live pages is skipped, and a part of an array
-would have to be copied before it can be multiplied.
+pool that rows decode from is cut into segments: one without live pages is skipped, and
+a part of an array would have to be copied before it can be multiplied. Pages that are
+only read from prompts are copied anyway, out of one segment the fastest.
 """
 
 import itertools
@@ -72,7 +73,12 @@ class Packed(NamedTuple):
 
 
 def empty(
-    config: Qwen3Config, dtype: DTypeLike, *, count: int, size: int
+    config: Qwen3Config,
+    dtype: DTypeLike,
+    *,
+    count: int,
+    size: int,
+    decodes: bool = True,
 ) -> tuple[Pages, ...]:
     """Returns a pool of pages for each layer.
 
@@ -81,6 +87,7 @@ def empty(
       dtype: Of keys and values; int8 have scales beside them.
       count: Pages.
       size: Positions of a page.
+      decodes: Whether rows decode from them.
     """
     heads, width = config.num_kv_heads, config.head_dim
     scaled = jnp.dtype(dtype) == jnp.int8
@@ -99,9 +106,9 @@ def empty(
             else None,
         )
 
+    counts = _segments(count, heads * width * size) if decodes else [count]
     return tuple(
-        Pages(tuple(segment(some) for some in _segments(count, heads * width * size)))
-        for _ in range(config.num_layers)
+        Pages(tuple(segment(some) for some in counts)) for _ in range(config.num_layers)
     )
 
 
@@ -171,6 +178,12 @@ def copy(pages: Pages, source: Int[Array, ""], target: Int[Array, ""]) -> Pages:
 
 def fetch(pages: Pages, wanted: Int[Array, " pages"]) -> Content:
     """Returns copies of some pages."""
+    if len(pages.segments) == 1:
+        # Of a gather that looks for indices out of bounds XLA makes a slow loop.
+        wanted = jnp.clip(wanted, 0, pages.count - 1)
+        return jax.tree.map(
+            lambda x: x.at[wanted].get(mode="promise_in_bounds"), pages.segments[0]
+        )
     firsts = jnp.asarray(pages.firsts)
 
     def one(segments: tuple[Array, ...], page: Int[Array, ""]) -> Array:

@@ -76,7 +76,8 @@ def attend(
     tokens, heads, width = query.shape
     query = query.reshape(tokens, pages.kv_heads, -1, width) * width**-0.5
     # A place for the queries that a tile does not have.
-    query = jnp.pad(query, ((0, 1), (0, 0), (0, 0), (0, 0)))[tiles.tokens]
+    query = jnp.pad(query, ((0, 1), (0, 0), (0, 0), (0, 0)))
+    query = query.at[tiles.tokens].get(mode="promise_in_bounds")
     here = tiles.start[:, None] + jnp.arange(tiles.tokens.shape[1])[None]
     here = here[:, :, None]
     counts = (tiles.tokens < tokens).any(1)
@@ -99,4 +100,5 @@ def attend(
     mixed = (part.mixed / jnp.maximum(part.weight, 1e-30)[..., None]).astype(
         query.dtype
     )
-    return mixed.reshape(-1, heads, width)[tiles.places]
+    mixed = mixed.reshape(-1, heads, width)
+    return mixed.at[tiles.places].get(mode="promise_in_bounds")

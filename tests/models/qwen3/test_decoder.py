@@ -50,7 +50,7 @@ def test_reading_and_decoding_agree_with_the_full_forward_pass(config):
         reads = paged.reads_of_rows(pages[0], tables, whole, lengths + 1)
         return extend(tokens, jnp.arange(3), lengths, pages, reads)
 
-    pages = decoder.empty(config, jnp.float32, count=_PAGES, size=_PAGE)
+    pages = decoder.empty(config, jnp.float32, count=_PAGES, size=_PAGE, decodes=True)
     rows = np.repeat(np.arange(3), lengths)
     positions = np.concatenate([np.arange(n) for n in lengths])
     scores, pages = read(tokens[rows, positions], rows, positions, pages)

@@ -13,7 +13,7 @@ _PAGE, _COUNT, _MOST = 4, 128, 10
 _KV_HEADS, _GROUP, _WIDTH = 2, 3, 8
 
 
-def _pool(rng, dtype="float32"):
+def _pool(rng, dtype="float32", segments=(64, 48, 16)):
     """Returns a pool of random pages, in segments of different lengths."""
 
     def content(some):
@@ -26,7 +26,7 @@ def _pool(rng, dtype="float32"):
         drawn = (rng.normal(size=shape) for shape in shapes)
         return paged.Content(*(jnp.asarray(x, dtype) for x in drawn), None)
 
-    return paged.Pages(tuple(content(some) for some in (64, 48, 16)))
+    return paged.Pages(tuple(content(some) for some in segments))
 
 
 def _whole(pool):
@@ -118,13 +118,15 @@ def test_a_row_gets_the_same_bits_whoever_reads_beside_it():
         np.testing.assert_array_equal(got[row], crowd[row])
 
 
+@pytest.mark.parametrize("segments", [(64, 48, 16), (_COUNT,)])
 @pytest.mark.parametrize(
     ("window", "dtype"), [(None, "float32"), (5, "float32"), (None, "int8")]
 )
-def test_tiles_attend_as_without_pages(window, dtype):
+def test_tiles_attend_as_without_pages(window, dtype, segments):
     rng = np.random.default_rng(1)
-    pool = _pool(rng, dtype)
+    pool = _pool(rng, dtype, segments)
     tables = rng.permutation(_COUNT)[: 2 * _MOST].reshape(2, _MOST)
+    tables[0, 8:] = -1  # of pages that no token sees, a table says nothing
     # Positions 3 to 8 of one sequence and 20 to 21 of another; two tiles are unused.
     positions = [*range(3, 9), 20, 21]
     owner = [0] * 6 + [1] * 2
