@@ -214,7 +214,7 @@ def get_config() -> mlc.ConfigDict:
         unfamiliar_share=0.05,  # of recipes like known ones, called unlike them
     )
     config.optimizer = dict(
-        learning_rate=1e-4,  # the paper: 5e-7, for 32 billion weights
+        learning_rate=5e-5,  # the paper: 5e-7, for 32 billion weights
         warmup_steps=2,
         b1=0.9,
         b2=0.99,
