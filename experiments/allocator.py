@@ -1,8 +1,9 @@
 """What becomes of memory that XLA frees on a CPU.
 
 XLA's CPU client takes the buffers of every step from malloc and gives them back
-after it. glibc by default returns large ones to the kernel at once, which hands out
-the same pages again, zeroed, a page fault each, at the next step.
+after it. glibc by default maps large ones apart and returns them to the kernel at
+once, which hands out the same pages again, zeroed, a page fault each, at the next
+step.
 """
 
 import ctypes
@@ -10,7 +11,7 @@ import ctypes
 # malloc.h of glibc
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
-_M_MMAP_THRESHOLD = -3
+_M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> str:
@@ -21,7 +22,7 @@ def keep_freed_memory() -> str:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     wanted = {
-        _M_MMAP_THRESHOLD: 32 * 2**20,  # the most that glibc takes
+        _M_MMAP_MAX: 0,  # a threshold could say 32 MiB at most; a step's buffers are larger
         _M_TRIM_THRESHOLD: 2**31 - 1,
         _M_TOP_PAD: 64 * 2**20,
     }
