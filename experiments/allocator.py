@@ -22,7 +22,7 @@ def keep_freed_memory() -> str:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     wanted = {
-        _M_MMAP_MAX: 0,  # a threshold could say 32 MiB at most; a step's buffers are larger
+        _M_MMAP_MAX: 0,  # the largest threshold, 32 MiB, is below a step's buffers
         _M_TRIM_THRESHOLD: 2**31 - 1,
         _M_TOP_PAD: 64 * 2**20,
     }

@@ -43,9 +43,10 @@ def figures(
 
     Keys: `tasks`, the names, and `held_out` those among them; `metrics`, for each
     ("all" | "honest" | "better half") and ("all" | "held out" tasks, if any are) and
-    metric what `correlation.over_tasks` returns; `adversarial`, for each task the median honest
-    score by the verifier and every adversarial recipe's; `span`, of each task the range
-    of the scores; `seeds`, the rank correlation of two seeds' scores, by task.
+    metric what `correlation.over_tasks` returns; `adversarial`, for each task the
+    median honest score by the verifier and every adversarial recipe's; `span`, of each
+    task the range of the scores; `seeds`, the rank correlation of two seeds' scores, by
+    task.
 
     Args:
       made: From `correlate`, with `dbs` and `metrics`.

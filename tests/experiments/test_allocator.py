@@ -13,7 +13,8 @@ if sys.argv[1] == "kept":
 for step in range(12):
     if step == 2:  # the first ones are to fault
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    buffers = [np.ones(2**23) for _ in range(3)]  # 64 MiB each: above what a threshold can say
+    # 64 MiB each, above what glibc's threshold for mapping can say.
+    buffers = [np.ones(2**23) for _ in range(3)]
     del buffers
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
