@@ -163,6 +163,9 @@ def get_config() -> mlc.ConfigDict:
         # Which answers a program checks: "mini" solves the mini tasks' questions,
         # "arithmetic" checks the equations that an answer states; or "none".
         correctness="none",
+        # Right answers or unit tests that are known beforehand, JSON lines of question
+        # and answer, or question and tests; they decide first. "" for none.
+        references="",
         gates=dict(  # all ours
             max_chars=2000,
             max_tokens=96,  # finetune.row_tokens

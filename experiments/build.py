@@ -105,6 +105,7 @@ def _table1(
             tasks,
             held_out=verifiers.held_out_client(config, engines),
             forecaster=verifiers.forecaster(config, root),
+            references=verifiers.references(config, sandbox, root),
         ),
     )
     policy_with = functools.partial(engines.with_weights, "policy")
@@ -193,7 +194,12 @@ def _cold_start(
             tasks=tasks,
             executor=Executor(sandbox=sandbox, row_cap=config.sandbox.row_cap),
             verifier=verifiers.verifier(
-                config, engines.client("judge"), tokenizer, tasks, held_out=None
+                config,
+                engines.client("judge"),
+                tokenizer,
+                tasks,
+                held_out=None,
+                references=verifiers.references(config, sandbox, root),
             ),
             smallest=config.pool.smallest,
             largest=config.pool.largest,

@@ -63,6 +63,7 @@ def build(
         tokenizer,
         pool,
         held_out=verifiers.held_out_client(config, engines),
+        references=verifiers.references(config, sandbox, root),
     )
     return correlate.Correlate(
         workdir=workdir,

@@ -7,11 +7,13 @@ import ml_collections as mlc
 
 from datachef_jax import types
 from datachef_jax.sampling.request import Sampling
+from datachef_jax.scoring.equivalence import Equivalence
 from datachef_jax.serving.client import Client
 from datachef_jax.text.tokenizer import ChatTokenizer
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier.forecast import Forecaster
 from datachef_jax.verifier.gates import correctness
+from datachef_jax.verifier.gates.references import References
 from datachef_jax.verifier.gates.settings import GateSettings
 from datachef_jax.verifier.judges.criteria import CriteriaJudge
 from datachef_jax.verifier.judges.expected import ExpectedJudge
@@ -19,16 +21,17 @@ from datachef_jax.verifier.judges.grade import Judge
 from datachef_jax.verifier.judges.prompting import Prompter
 from datachef_jax.verifier.judges.reasoning import ReasoningJudge
 from datachef_jax.verifier.proxy import ProxySettings
-from datachef_jax.verifier.verify import Decide
 from datachef_jax.verifier.verify import Verifier
 from datachef_jax.verifier.verify import VerifierSettings
 from experiments import checks
 from experiments.engines import Engines
+from sandbox.pool import Sandbox
 
 HELD_OUT = "held_out_judge"
+_COMPARE_SECONDS = 3.0  # that two formulas may take; most take milliseconds
 _MODES = ("expected", "reasoning", "criteria")
 
-_DECIDE: dict[str, Decide] = {
+_DECIDE: dict[str, correctness.Decide] = {
     "none": correctness.nothing,
     "arithmetic": correctness.arithmetic,
     "mini": correctness.mini,
@@ -90,6 +93,7 @@ def verifier(
     *,
     held_out: Client | None,
     forecaster: Forecaster | None = None,
+    references: References | None = None,
 ) -> Verifier:
     """Builds the verifier around a judge.
 
@@ -100,6 +104,7 @@ def verifier(
       tasks: The whole pool: no row may give away a held-out benchmark.
       held_out: Of the judge that is recorded and never rewarded, if there is one.
       forecaster: From `forecaster`.
+      references: From `references`; what they do not know, a program may.
     """
     section = config.verifier
     checks.require(
@@ -123,10 +128,42 @@ def verifier(
         settings,
         tokenizer=tokenizer,
         benchmarks=[task.examples for task in tasks if task.held_out],
-        decide=_DECIDE[section.correctness],
+        decide=_in_turn(references, _DECIDE[section.correctness]),
         held_out=other,
         forecaster=forecaster,
     )
+
+
+def _in_turn(
+    references: References | None, program: correctness.Decide
+) -> correctness.Decide:
+    """Returns what decides rows by references, else by a program."""
+    if references is None:
+        return program
+    return lambda task, rows: correctness.first(
+        references.decide(task, rows), program(task, rows)
+    )
+
+
+def references(
+    config: mlc.ConfigDict, sandbox: Sandbox, root: pathlib.Path
+) -> References | None:
+    """Reads the right answers that are known, if the section verifier names a file.
+
+    Args:
+      config: Its section verifier.
+      sandbox: Runs their unit tests.
+      root: What the file's name is relative to.
+    """
+    path = config.verifier.references
+    if not path:
+        return None
+    with checks.blame("config.verifier.references", path):
+        return References(
+            root / path,
+            equivalence=Equivalence(workers=1, seconds=_COMPARE_SECONDS),
+            sandbox=sandbox,
+        )
 
 
 def forecaster(config: mlc.ConfigDict, root: pathlib.Path) -> Forecaster | None:

@@ -18,6 +18,7 @@ from datachef_jax.verifier import draw
 from datachef_jax.verifier import interval
 from datachef_jax.verifier.forecast import Forecaster
 from datachef_jax.verifier.gates import contamination
+from datachef_jax.verifier.gates import correctness
 from datachef_jax.verifier.gates import rows as row_gates
 from datachef_jax.verifier.gates import sets
 from datachef_jax.verifier.gates import variety
@@ -28,10 +29,6 @@ from datachef_jax.verifier.judges.grade import Judge
 
 _DRAW, _LETTERS = 0, 1  # what a recipe's seed is used for
 _REMEMBERED = 2**16  # rows, of each benchmark
-
-Decide = Callable[[types.Task, Sequence[sets.QuestionAnswer]], Sequence[bool | None]]
-"""(task, rows) -> whether the answer of each is right, None where a program cannot
-tell; see `gates.correctness`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,7 +103,7 @@ class Verifier:
         *,
         tokenizer: ChatTokenizer,
         benchmarks: Sequence[Sequence[types.Example]],
-        decide: Decide,
+        decide: correctness.Decide,
         held_out: Judge | None,
         forecaster: Forecaster | None,
     ):

@@ -173,6 +173,7 @@ def measured(config: mlc.ConfigDict, root: pathlib.Path) -> list[dict[str, float
                 tasks,
                 held_out=verifiers.held_out_client(config, engines),
                 forecaster=verifiers.forecaster(config, root),
+                references=verifiers.references(config, sandbox, root),
             )
             for _ in range(2)
         )

@@ -79,6 +79,10 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
         ({"proxy.weight": 0.5}, r"proxy\.weight=0\.5: wants config\.proxy\.results"),
         ({"proxy.weight": 1.5}, r"config\.proxy\.weight=1\.5: must be between 0 and 1"),
         ({"proxy.results": "none"}, r"config\.proxy=.*No such file.*none"),
+        (
+            {"verifier.references": "none.jsonl"},
+            r"config\.verifier\.references='none.jsonl': .*No such file",
+        ),
         ({"pool.kind": "maxi"}, r"config\.pool=.*kind must be one of"),
     ],
 )

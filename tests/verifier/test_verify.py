@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 import pytest
 
 from datachef_jax import types
+from datachef_jax.scoring.equivalence import Equivalence
 from datachef_jax.verifier import metadata
 from datachef_jax.verifier import rubric
 from datachef_jax.verifier import verify
 from datachef_jax.verifier.forecast import Forecaster
 from datachef_jax.verifier.gates import correctness
 from datachef_jax.verifier.gates import rows as row_gates
+from datachef_jax.verifier.gates.references import References
 from datachef_jax.verifier.judges import grade as grades
 from datachef_jax.verifier.proxy import ProxySettings
 from tests import tiny
+from tests.sandbox import small
 from tests.verifier.gates.settings import SETTINGS
 
 _SETTINGS = verify.VerifierSettings(
@@ -385,11 +388,23 @@ _CONTRACTS = ("plain", "boxed", "letter", "json", "code", '{"type": "object"}')
 
 
 @pytest.fixture(scope="module")
-def deciding(make_judge):
+def deciding(make_judge, tmp_path_factory):
     """Returns verifiers by what decides which answers are right."""
     judge = make_judge(min_mass=1e-6)
-    ways = (correctness.nothing, correctness.mini, correctness.arithmetic)
-    return {decide.__name__: _verifier(judge, decide=decide) for decide in ways}
+    path = tmp_path_factory.mktemp("known") / "references.jsonl"
+    path.write_text('{"question": "Grade: E", "answer": "1"}\n')
+    references = References(
+        path,
+        equivalence=Equivalence(workers=1, seconds=3.0),
+        sandbox=small.started(),
+    )
+    ways = {
+        "nothing": correctness.nothing,
+        "mini": correctness.mini,
+        "arithmetic": correctness.arithmetic,
+        "references": references.decide,
+    }
+    return {name: _verifier(judge, decide=way) for name, way in ways.items()}
 
 
 @hypothesis_settings(max_examples=150, deadline=None)
@@ -397,7 +412,7 @@ def deciding(make_judge):
     rows=st.lists(_ROWS, min_size=1, max_size=6),
     contract=st.sampled_from(_CONTRACTS),
     name=st.sampled_from(["sorting", "number_sorting", "chain_sum"]),
-    way=st.sampled_from(["nothing", "mini", "arithmetic"]),
+    way=st.sampled_from(["nothing", "mini", "arithmetic", "references"]),
 )
 def test_nothing_in_a_row_crashes_the_verifier(
     task, deciding, rows, contract, name, way

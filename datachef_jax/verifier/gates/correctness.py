@@ -4,7 +4,7 @@ What it cannot tell is None and left to the judge: most of what is words. Questi
 answers come from recipes: none of them raises, and none takes long.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 import re
 
@@ -18,6 +18,9 @@ from sandbox.pool import Sandbox
 
 Decided = list[bool | None]
 """Of each row whether its answer is right, None where that is not to be told."""
+
+Decide = Callable[[types.Task, Sequence[QuestionAnswer]], Decided]
+"""(task, rows) -> of each row whether its answer is right."""
 
 _MAX_CHARS = 100  # of one side of an equation
 _MAX_BRACKETS = 10
@@ -39,6 +42,14 @@ _OPERATION = re.compile(r"[0-9)%] *[-+*/]")
 def nothing(task: types.Task, rows: Sequence[QuestionAnswer]) -> Decided:
     """Decides nothing."""
     return [None] * len(rows)
+
+
+def first(*decided: Sequence[bool | None]) -> Decided:
+    """Returns of each row what the first that can tell has decided."""
+    return [
+        next((one for one in row if one is not None), None)
+        for row in zip(*decided, strict=True)
+    ]
 
 
 def mini(task: types.Task, rows: Sequence[QuestionAnswer]) -> Decided:

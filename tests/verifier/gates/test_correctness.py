@@ -27,6 +27,12 @@ def test_nothing_is_decided_where_nothing_is_asked():
     assert correctness.nothing(_PLAIN, [("q", "1 + 1 = 3")] * 2) == [None, None]
 
 
+def test_the_first_that_can_tell_decides():
+    ways = [None, None, True, False], [None, False, False, True]
+    assert correctness.first(*ways) == [None, False, True, False]
+    assert correctness.first([], []) == []
+
+
 def _mini(family):
     return blank.task(family.name, contract=family.contract)
 
