@@ -160,6 +160,9 @@ def get_config() -> mlc.ConfigDict:
         # To which the mean grade is raised; the paper: 1. This, gates.enough_rows and
         # gates.volume_power were chosen on training tasks of configs/mini/correlate.py.
         mean_power=0.5,
+        # The held-out judge reads the first of every so many drawn rows. Ours: it is
+        # watched over a run, and the student reads nearly as long as the judge.
+        held_out_every=4,
         # Which answers a program checks: "mini" solves the mini tasks' questions,
         # "arithmetic" checks the equations that an answer states; or "none".
         correctness="none",

@@ -118,6 +118,7 @@ def verifier(
             rows_per_dataset=section.rows_per_dataset,
             max_malformed_share=section.max_malformed_share,
             mean_power=section.mean_power,
+            held_out_every=section.held_out_every,
             gates=GateSettings(**section.gates.to_dict()),
         )
     other = None

@@ -19,7 +19,11 @@ def get_config() -> mlc.ConfigDict:
     """Returns the quickstart's models and fine-tunes with the comparison's settings."""
     config = quickstart.get_config()
     config.experiment = "correlate"
-    config.verifier.update(rows_per_dataset=100, correctness="mini")  # paper: 100
+    config.verifier.update(
+        rows_per_dataset=100,  # paper: 100
+        correctness="mini",
+        held_out_every=1,  # the student is compared with its teacher
+    )
     config.base.max_prompt_tokens = 128  # rows, as the baselines read them
     config.serving.priorities.rater = 3
     config.correlate = dict(

@@ -23,7 +23,7 @@ def get_config(size: str) -> mlc.ConfigDict:
     config = grpo_qwen3.get_config(size)
     mini = correlate.get_config()
     config.experiment = "correlate"
-    config.verifier.correctness = "arithmetic"
+    config.verifier.update(correctness="arithmetic", held_out_every=1)
     config.judge.mode = "reasoning"
     config.judge.reasoning.update(max_new_tokens=2048, rows=64)
     config.held_out_judge = config.judge.to_dict() | dict(mode="criteria")

@@ -6,7 +6,7 @@ number of good rows among them. The verdict keeps the judge's mean without all t
 that both can be compared with downstream scores.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 import functools
 
@@ -41,18 +41,25 @@ class VerifierSettings:
         lines has the wrong schema.
       mean_power: To which the mean of the rows is raised in the score, above 0; 1 in
         the paper. Below 1, bad rows among good ones cost less.
+      held_out_every: The held-out judge grades the first of every so many drawn rows:
+        it is watched over a whole run, and need not tell one recipe from another.
       gates: The numbers of the gates.
     """
 
     rows_per_dataset: int
     max_malformed_share: float
     mean_power: float
+    held_out_every: int
     gates: GateSettings
 
     def __post_init__(self):
         if self.rows_per_dataset < 1:
             raise ValueError(
                 f"rows_per_dataset must be at least 1, got {self.rows_per_dataset}"
+            )
+        if self.held_out_every < 1:
+            raise ValueError(
+                f"held_out_every must be at least 1, got {self.held_out_every}"
             )
         if not 0 <= self.max_malformed_share <= 1:
             raise ValueError(
@@ -87,6 +94,13 @@ class _Sample:
     findings: sets.Findings
     variety: float
     schema: int
+
+    def thinned(self, every: int) -> "_Sample":
+        """Returns the same with the first of every so many rows only."""
+        rows = ("drawn", "pairs", "stopped", "right", "seeds")
+        return dataclasses.replace(
+            self, **{name: getattr(self, name)[::every] for name in rows}
+        )
 
     def judged(self) -> list[int]:
         """Returns which of the drawn rows no gate stopped."""
@@ -165,10 +179,8 @@ class Verifier:
                 samples[i] = self._sample(task, execution.dataset, int(seed))
             else:
                 verdicts[i] = verdict
-        graded = self._grades(self._judge, samples, progress)
-        others = [None] * len(samples)
-        if self._held_out is not None:
-            others = self._grades(self._held_out, samples, _ignore)
+        graded = self._grades(self._judge, samples.values(), progress)
+        others = self._held_out_scores(samples.values())
         for (i, sample), grades, other in zip(
             samples.items(), graded, others, strict=True
         ):
@@ -269,20 +281,35 @@ class Verifier:
         chat = [user, {"role": "assistant", "content": answer}]
         return len(self._tokenizer.chat(chat, generation_prompt=False))
 
+    def _held_out_scores(self, samples: Collection[_Sample]) -> list[float | None]:
+        """Returns each sample's score by the held-out judge, None where it has none."""
+        if self._held_out is None:
+            return [None] * len(samples)
+        thinned = [sample.thinned(self._settings.held_out_every) for sample in samples]
+        graded = self._grades(self._held_out, thinned, _ignore)
+        scores: list[float | None] = []
+        for sample, grades in zip(thinned, graded, strict=True):
+            counted = _counted(_rows(sample, grades))
+            mean = float(np.mean(counted)) if counted else None
+            scores.append(
+                None if mean is None else _worth(mean, sample, self._settings)[0]
+            )
+        return scores
+
     def _grades(
         self,
         judge: Judge,
-        samples: Mapping[int, _Sample],
+        samples: Collection[_Sample],
         progress: Callable[[int], None],
     ) -> list[list[Grade]]:
         """Returns the grades of each sample's judged rows, all in one call."""
         items, seeds = [], []
-        for sample in samples.values():
+        for sample in samples:
             for j in sample.judged():
                 items.append((sample.task, *sample.pairs[j]))
                 seeds.append(sample.seeds[j])
         given = iter(judge.grade(items, seeds, progress=progress))
-        return [[next(given) for _ in s.judged()] for s in samples.values()]
+        return [[next(given) for _ in s.judged()] for s in samples]
 
 
 def question_and_answer(row: types.Row) -> sets.QuestionAnswer:
@@ -321,6 +348,11 @@ def _rows(sample: _Sample, grades: Sequence[Grade]) -> tuple[types.GradedRow, ..
     )
 
 
+def _counted(rows: Sequence[types.GradedRow]) -> list[float]:
+    """Returns what the rows are worth, but for those whose verdict is unreadable."""
+    return [row.score for row in rows if row.gate or row.grade]
+
+
 def _worth(
     mean: float, sample: _Sample, settings: VerifierSettings
 ) -> tuple[float, Mapping[str, float]]:
@@ -335,12 +367,12 @@ def _worth(
 def _verdict(
     sample: _Sample,
     grades: Sequence[Grade],
-    held_out: Sequence[Grade] | None,
+    held_out: float | None,
     settings: VerifierSettings,
 ) -> types.Verdict:
     """Turns the grades of a sample's judged rows into the verdict on its dataset."""
     rows = _rows(sample, grades)
-    counted = [row.score for row in rows if row.gate or row.grade]
+    counted = _counted(rows)
     unreadable = len(rows) - len(counted)
     note = f"{unreadable} of {len(rows)} verdicts unreadable" if unreadable else ""
     if not counted:
@@ -348,8 +380,6 @@ def _verdict(
     score, factors = _worth(float(np.mean(counted)), sample, settings)
     low, high = interval.of_mean(np.array(counted))
     read = [grade.score for grade in grades if grade.letter]
-    other = _rows(sample, held_out) if held_out is not None else ()
-    others = [row.score for row in other if row.gate or row.grade]
     passed = len(sample.judged()) / len(sample.drawn)
     return types.Verdict(
         outcome="scored",
@@ -357,9 +387,7 @@ def _verdict(
         interval=tuple(_worth(end, sample, settings)[0] for end in (low, high)),
         gates_score=_worth(passed, sample, settings)[0],
         judge_score=float(np.mean(read)) if read else 0.0,
-        held_out_score=(
-            _worth(float(np.mean(others)), sample, settings)[0] if others else None
-        ),
+        held_out_score=held_out,
         factors=factors,
         gates={name: sample.stopped.count(name) for name in row_gates.ROW_GATES},
         found={"schema": sample.schema, **sample.findings.counts()},

@@ -52,6 +52,7 @@ def verifier(tasks):
             rows_per_dataset=100,
             max_malformed_share=config.max_malformed_share,
             mean_power=config.mean_power,
+            held_out_every=1,
             gates=GateSettings(**config.gates.to_dict()),
         ),
         tokenizer=ChatTokenizer.load(_ROOT / "configs/mini/checkpoints/tokenizer"),

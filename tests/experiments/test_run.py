@@ -83,6 +83,7 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
             {"verifier.references": "none.jsonl"},
             r"config\.verifier\.references='none.jsonl': .*No such file",
         ),
+        ({"verifier.held_out_every": 0}, r"held_out_every=0: must be at least 1"),
         ({"pool.kind": "maxi"}, r"config\.pool=.*kind must be one of"),
     ],
 )

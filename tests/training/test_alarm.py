@@ -149,6 +149,7 @@ def _train(judge, workdir, steps=32):
             rows_per_dataset=6,
             max_malformed_share=0.5,
             mean_power=1.0,
+            held_out_every=1,
             gates=GATES,
         ),
         tokenizer=scripted.TOKENIZER,

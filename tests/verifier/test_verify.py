@@ -28,6 +28,7 @@ _SETTINGS = verify.VerifierSettings(
     rows_per_dataset=4,
     max_malformed_share=0.5,
     mean_power=0.5,
+    held_out_every=1,
     gates=dataclasses.replace(
         SETTINGS, max_chars=200, max_tokens=300, contamination_weight=1.0
     ),
@@ -87,11 +88,17 @@ def _undecided(task, rows):
 
 
 def _verifier(
-    judge, *, benchmarks=(), decide=_undecided, held_out=None, forecaster=None
+    judge,
+    *,
+    benchmarks=(),
+    decide=_undecided,
+    held_out=None,
+    held_out_every=1,
+    forecaster=None,
 ):
     return verify.Verifier(
         judge,
-        _SETTINGS,
+        dataclasses.replace(_SETTINGS, held_out_every=held_out_every),
         tokenizer=tiny.byte_tokenizer(),
         benchmarks=benchmarks,
         decide=decide,
@@ -242,6 +249,25 @@ def test_a_held_out_judge_grades_the_same_rows_and_changes_nothing(task):
     assert (alone.held_out_score, both.held_out_score) == (None, 0.0)
     assert dataclasses.replace(both, held_out_score=None) == alone
     assert stern.asked == judge.asked
+
+
+def test_a_held_out_judge_may_read_some_of_the_rows_only(task):
+    doubtful = _json("1 2"), _json("1 3")  # drawn with others or not, by the seed
+    execution = _execution([*_GOOD, _row("sort up: 3 2 1", "I can't.")])
+    grades_given = dict.fromkeys(doubtful, "A")
+    for seed in range(8):
+        stern = _Scripted(grades_given)
+        (verdict,), judge = _verify(
+            task, [execution], seeds=[seed], held_out=stern, held_out_every=2
+        )
+        looked = verdict.rows[::2]
+        asked = [execution.dataset.rows[row.index] for row in looked if not row.gate]
+        assert stern.asked == [
+            (task, *verify.question_and_answer(row)) for row in asked
+        ]
+        worth = [row["dialogs"][-1]["content"] not in doubtful for row in asked]
+        mean = sum(worth) / len(looked)
+        assert verdict.held_out_score == pytest.approx(_score(mean, 7))
 
 
 def test_unreadable_rows_are_left_out_and_counted(task):

@@ -32,7 +32,6 @@ _COMMON = 3  # questions that share a run before it counts as boilerplate
 # 7 different tokens, 4 must be rare: stand in at most a fifth of the questions.
 _RARE, _OFTEN = 4, 0.2
 _CONTAINED = 4  # shorter questions ("2 + 2") are contained in everything
-_REMEMBERED = 2**16  # questions
 _JOINS = frozenset("+-*/^%,;")
 
 
@@ -64,12 +63,10 @@ class Contamination:
             and common.isdisjoint(_windows(ngram, _TELLING))
         )
         self._rewording = rewording.Rewording([e.question for e in examples])
-        # The recipes of a step, and of all steps, draw on the same sources.
-        self._remembered = functools.lru_cache(maxsize=_REMEMBERED)(self.how)
 
     def holds(self, question: str) -> bool:
         """Returns whether a training question gives away a benchmark question."""
-        return self._remembered(question) != ""
+        return self.how(question) != ""
 
     def how(self, question: str) -> str:
         """Returns in which way a training question gives away a benchmark question.

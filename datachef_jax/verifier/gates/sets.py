@@ -4,8 +4,9 @@ They see the rows that are not drawn as well: a recipe that hides a benchmark, o
 row a thousand times, among good ones is found out whatever the draw.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import math
 
 from jaxtyping import Bool
@@ -67,6 +68,7 @@ class SetGates:
         """
         self._settings = settings
         self._seen: memory.Memory[QuestionAnswer, _Seen] = memory.Memory(_REMEMBERED)
+        self._gives_away = functools.cache(_any_holds)  # one for each task
 
     def look(
         self,
@@ -86,17 +88,26 @@ class SetGates:
         near = near_duplicates.near_duplicates(
             [one.sketch for one in seen], threshold=self._settings.near_duplicate
         )
-        held = {
-            question: any(index.holds(question) for index in benchmarks)
-            for question in {question for question, _ in rows}
-        }
+        gives_away = self._gives_away(tuple(benchmarks))
         return Findings(
             duplicated=duplicated,
             near_duplicated=near & ~duplicated,
-            contaminated=np.array([held[question] for question, _ in rows]),
+            contaminated=np.array([gives_away(question) for question, _ in rows]),
             personal_data=np.array([one.personal_data for one in seen]),
             unsafe=np.array([one.unsafe for one in seen]),
         )
+
+
+def _any_holds(
+    benchmarks: Sequence[contamination.Contamination],
+) -> Callable[[str], bool]:
+    """Returns what says whether a question gives any benchmark away, and remembers."""
+
+    @functools.lru_cache(maxsize=_REMEMBERED)
+    def gives_away(question: str) -> bool:
+        return any(index.holds(question) for index in benchmarks)
+
+    return gives_away
 
 
 def _read(rows: Sequence[QuestionAnswer]) -> list[_Seen]:

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Sequence
 import dataclasses
+import random
 
 from jaxtyping import Float
 import numpy as np
@@ -74,7 +75,7 @@ def expected(
     probabilities: Float[np.ndarray, " grades"], *, mass: float, seed: int
 ) -> Grade:
     """Returns the grade of known probabilities, whose letter is drawn by the seed."""
-    drawn = np.random.default_rng(seed).choice(len(LETTERS), p=probabilities)
+    (drawn,) = random.Random(seed).choices(range(len(LETTERS)), probabilities)
     return Grade(
         probabilities=tuple(probabilities.tolist()),
         mass=mass,
