@@ -30,6 +30,13 @@ def test_each_stratum_gets_its_share(rows, k, seed):
         assert abs(got[stratum] - share) < 1.0 + 1e-9
 
 
+def test_shares_are_exact_where_they_are_whole():
+    strata = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
+    for seed in range(20):
+        got = collections.Counter(strata[row] for row in _draw(strata, 10, (seed,)))
+        assert got == {"a": 6, "b": 3, "c": 1}
+
+
 def test_every_row_is_as_likely_as_any_other():
     strata = ["a"] * 7 + ["b"] * 2 + ["c"]
     counts, pairs = np.zeros(10), np.zeros((10, 10))
