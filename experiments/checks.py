@@ -42,7 +42,8 @@ _RANGES = {
     ),
     "above 0": (
         lambda x: x > 0,
-        {"cpu_seconds", "max_grad_norm", "max_log_ratio", "patience", "rms_norm_eps"}
+        {"cpu_seconds", "max_grad_norm", "max_log_ratio", "mean_power", "patience"}
+        | {"rms_norm_eps"}
         | {"rope_theta", "seconds", "wall_seconds"},
     ),
     "between 0 and 1": (

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import inspect
 import pathlib
 from typing import Any
 
@@ -26,8 +27,8 @@ def load(
       root: The repository, beside which data may lie.
 
     Raises:
-      ValueError: If there is no such pool, or a source is missing, unreadable or
-        empty, naming the file.
+      ValueError: If there is no such pool, or it has other settings; or if a source is
+        missing, unreadable or empty, naming the file.
     """
     pools = {
         "mini": (mini_pool.build, folder),
@@ -36,6 +37,11 @@ def load(
     if kind not in pools:
         raise ValueError(f"kind must be one of {sorted(pools)}, got {kind!r}")
     build, place = pools[kind]
+    try:
+        inspect.signature(build).bind(place, **settings)
+    except TypeError as error:
+        wrong = f"kind {kind!r} has other settings than {sorted(settings)}: {error}"
+        raise ValueError(wrong) from error
     return build(place, **settings)
 
 

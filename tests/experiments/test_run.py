@@ -84,6 +84,8 @@ def test_a_fault_of_the_user_is_one_message_and_exit_code_2(
             r"config\.verifier\.references='none.jsonl': .*No such file",
         ),
         ({"verifier.held_out_every": 0}, r"held_out_every=0: must be at least 1"),
+        ({"verifier.mean_power": 0.0}, r"mean_power=0\.0: must be above 0"),
+        ({"pool.kind": "real_math"}, r"config\.pool=.*other settings than .*'seed'"),
         ({"pool.kind": "maxi"}, r"config\.pool=.*kind must be one of"),
     ],
 )

@@ -84,10 +84,9 @@ def _known(
     try:
         found: dict[str, Any] = json.loads(line)
         question = found.pop("question")
-        if len(found) != 1 or not all(
-            isinstance(text, str) for text in (question, *found.values())
-        ):
-            raise ValueError(f"beside question are {sorted(found)}")
+        texts = question, *found.values()
+        if len(found) != 1 or not all(isinstance(text, str) for text in texts):
+            raise ValueError("it wants question and answer, or question and tests")
         return contamination.normalise(question), Reference(**found)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         wrong = f"{path}, line {row + 1}, is no reference: {error!r}"
