@@ -30,8 +30,7 @@ def get_config() -> mlc.ConfigDict:
     config.rounds = 3  # processes for each program, after the first with its best batch
     config.tolerance = 1e-4  # of a grade's probability, between any two programs
 
-    config.rl.steps = 10
-    config.warm_up = 2  # of these steps, which compile and are not counted
+    config.warm_up = 2  # of rl.steps, which compile and are not counted
 
     config.mini = dict(
         datasets=8,  # of each of the 12 tasks, of random sources

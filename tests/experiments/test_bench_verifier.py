@@ -294,8 +294,8 @@ def test_a_row_of_gsm8k_keeps_its_steps_and_gets_its_box():
     [
         ({"settings": ("other",)}, r"config\.settings='other': must be of"),
         (
-            {"settings": ("mini",), "warm_up": 10},
-            r"config\.warm_up=10: must be below config\.rl\.steps=10",
+            {"settings": ("mini",), "warm_up": 30},
+            r"config\.warm_up=30: must be below config\.rl\.steps=30",
         ),
         (
             {"settings": ("mini",), "judge.mode": "criteria"},

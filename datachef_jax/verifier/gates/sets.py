@@ -147,16 +147,16 @@ def factors(
     """
     repeats = findings.duplicated | findings.near_duplicated
     good = mean * float((~repeats).sum())
-
-    def left(found: Bool[np.ndarray, " rows"], weight: float) -> float:
-        return max(0.0, 1.0 - weight * float(found.mean()))
-
     return {
-        "contamination": left(findings.contaminated, settings.contamination_weight),
+        "contamination": _left(findings.contaminated, settings.contamination_weight),
         **{
-            name: left(getattr(findings, name), weight)
+            name: _left(getattr(findings, name), weight)
             for name, weight in settings.flag_weights.items()
         },
         "volume": min(1.0, math.log1p(good) / math.log1p(settings.enough_rows))
         ** settings.volume_power,
     }
+
+
+def _left(found: Bool[np.ndarray, " rows"], weight: float) -> float:
+    return max(0.0, 1.0 - weight * float(found.mean()))
