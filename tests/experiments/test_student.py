@@ -101,7 +101,7 @@ def test_the_judges_letters_are_learned_and_no_labels(lessons, prompter):
     rows = lessons.training(0)
     made = _examples(rows, prompter)
     prompts = prompter.prompts([judged.item for judged in rows], rubric.messages)
-    likeliest = labels = 0
+    drawn = others = labels = 0
     for judged, example, prompt in zip(rows, made, prompts, strict=True):
         # What it reads when it grades is what it has learned from.
         *read, learned = example.tokens
@@ -110,10 +110,12 @@ def test_the_judges_letters_are_learned_and_no_labels(lessons, prompter):
         letter = prompter.tokenizer.decode([learned])
         length = len(judged.row.answer)
         assert _likely(length)[grades.LETTERS.index(letter)] > 0
-        likeliest += letter == grades.LETTERS[length % 5]
+        drawn += length % 2 == 0
+        others += letter != grades.LETTERS[length % 5]
         labels += letter == judged.row.grade
-    # Half of the rows are certain, of the others a quarter draws the other letter.
-    assert 0.8 < likeliest / len(rows) < 0.95
+    # Of those that are not certain a quarter draws the other letter.
+    assert drawn > 50
+    assert 0.1 < others / drawn < 0.4
     assert labels < 0.4 * len(rows)
 
 
