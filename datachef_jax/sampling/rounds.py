@@ -144,25 +144,37 @@ def _read_batch(model: Decoder, state: State, sizes: Sizes) -> State:
     )
     page = prompts.table[prompt, position // size]
     new = valid & (position >= of_token(prompts.found[who]))
-    hidden, pages = model.extend(
+    wanted = _told(prompts, prompt, position, valid)
+    hidden, everywhere, pages = model.read(
         prompts.tokens[prompt, position],
         position,
         state.pages,
         paged.Places(page=jnp.where(new, page, sizes.pages), offset=position % size),
-        decoder.layout(state.pages[0]).reads_of_prompts(state.pages[0], packed),
+        packed,
+        every=wanted.any(),
     )
     read = prompts.read.at[who].add(taken)
     finished = reading & (read[who] == prompts.length[who])
     places = jnp.where(finished, who, sizes.prompts)
-    prompts = _tell(model, prompts, hidden, prompt, position, valid)
+    prompts = _tell(model, prompts, everywhere, prompt, position, wanted)
     prompts = prompts._replace(
         read=read,
         stage=prompts.stage.at[places].set(READY, mode="drop"),
-        hidden=prompts.hidden.at[places].set(hidden[ends - 1], mode="drop"),
+        hidden=prompts.hidden.at[places].set(hidden, mode="drop"),
     )
     counts = state.counts
     counts = counts._replace(read=counts.read + ends[-1], reads=counts.reads + 1)
     return state._replace(prompts=prompts, pages=pages, counts=counts)
+
+
+def _told(
+    prompts: Prompts,
+    prompt: Int[Array, " tokens"],
+    position: Int[Array, " tokens"],
+    valid: Bool[Array, " tokens"],
+) -> Bool[Array, " tokens"]:
+    """Returns after which tokens the next one is to be scored."""
+    return valid & prompts.tell[prompt] & (position + 1 < prompts.length[prompt])
 
 
 def _tell(
@@ -171,11 +183,10 @@ def _tell(
     hidden: Float[Array, "tokens embed"],
     prompt: Int[Array, " tokens"],
     position: Int[Array, " tokens"],
-    valid: Bool[Array, " tokens"],
+    wanted: Bool[Array, " tokens"],
 ) -> Prompts:
-    """Scores tokens that have been read, those of prompts that want it."""
+    """Scores the tokens of prompts, each by the state of the one before it."""
     after = position + 1
-    wanted = valid & prompts.tell[prompt] & (after < prompts.length[prompt])
 
     def compute() -> Float[Array, " tokens"]:
         chosen = prompts.tokens[prompt, after]

@@ -60,3 +60,53 @@ def test_reading_and_decoding_agree_with_the_full_forward_pass(config):
         new = lengths + step
         scores, pages = decode(tokens[np.arange(3), new], jnp.asarray(new), pages)
         np.testing.assert_allclose(scores, full[np.arange(3), new], atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [tiny.CONFIG, tiny.UNTIED])
+def test_the_last_layer_is_computed_for_the_tokens_that_are_asked_for(config):
+    model = tiny.make(config)
+    rng = np.random.default_rng(4)
+    # Of the first sequence three tokens are there already; the last one has none.
+    tokens, starts = rng.integers(0, 64, (4, 12)), np.array([3, 0, 0, 0])
+    counts = np.array([5, 1, 9, 0])
+    tables = jnp.asarray(rng.permutation(_PAGES).reshape(4, 3), jnp.int32)
+    graphdef, params = nnx.split(decoder.Decoder(model), nnx.Param)
+
+    @jax.jit
+    def read(starts, counts, rows, positions, pages, every):
+        packed = paged.Packed(
+            tables=tables,
+            starts=starts,
+            counts=counts,
+            sequence=rows,
+            position=positions,
+            valid=jnp.ones(rows.size, bool),
+        )
+        return nnx.merge(graphdef, params).read(
+            jnp.asarray(tokens)[rows, positions],
+            positions,
+            pages,
+            _places(tables, rows, positions),
+            packed,
+            every=every,
+        )
+
+    def ask(starts, counts, pages, every):
+        rows = np.repeat(np.arange(4), counts)
+        positions = np.concatenate([s + np.arange(n) for s, n in zip(starts, counts)])
+        found = read(starts, counts, rows, positions, pages, jnp.asarray(every))
+        return rows, positions, *found
+
+    pages = decoder.empty(config, jnp.float32, count=_PAGES, size=_PAGE, decodes=False)
+    *_, pages = ask(np.zeros(4, int), starts, pages, False)
+    full = tiny.logits(model, tokens)
+    for every in (False, True):
+        rows, positions, ends, everywhere, _ = ask(starts, counts, pages, every)
+        scores = nnx.merge(graphdef, params).logits(ends)
+        last = (starts + counts - 1)[:3]
+        np.testing.assert_allclose(scores[:3], full[np.arange(3), last], atol=1e-4)
+        if every:
+            scores = nnx.merge(graphdef, params).logits(everywhere)
+            np.testing.assert_allclose(scores, full[rows, positions], atol=1e-4)
+        else:
+            assert not everywhere.any()
