@@ -147,9 +147,10 @@ def test_the_program_compiles_and_fills_its_pages_in_place(
             sizes=_SIZES,
             end_id=1,
         ).compile()
-    # One kernel for what is read, one for what is decoded.
+    # One kernel for what is decoded, and in the last layer, which is the only one here,
+    # two for what is read: each prompt's last token, and all if they are asked for.
     text = compiled.as_text()
-    assert text.count('custom_call_target="tpu_custom_call"') == 2
+    assert text.count('custom_call_target="tpu_custom_call"') == 3
     heads = 2 * _CONFIG.num_kv_heads // model  # in each shard of the data axis
     pool = _SIZES.pages * _SIZES.page_size * heads * _CONFIG.head_dim
     pool *= jnp.dtype(pages_dtype).itemsize
